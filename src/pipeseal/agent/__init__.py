@@ -1,0 +1,1 @@
+"""The program that verifies jobs and runs the ones that are proved."""

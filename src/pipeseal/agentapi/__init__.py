@@ -1,0 +1,1 @@
+"""The wire contract that agent and control plane share."""

@@ -1,0 +1,68 @@
+"""The one table of Agent API endpoints: the server mounts it, the client builds its paths from it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import quote
+
+
+class Token(Enum):
+    """Which token a call carries in `Authorization: Token ...`."""
+
+    REGISTRATION = "registration"
+    SESSION = "session"
+    JOB = "job"
+
+
+class Route(NamedTuple):
+    """One endpoint.
+
+    Parameters:
+        name: the word both programs know it by.
+        method: HTTP method.
+        path: below the endpoint (which ends in `/v3`); `{names}` are path segments.
+        token: what the caller proves with.
+    """
+
+    name: str
+    method: str
+    path: str
+    token: Token
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("register", "POST", "/register", Token.REGISTRATION),
+    Route("connect", "POST", "/connect", Token.SESSION),
+    Route("disconnect", "POST", "/disconnect", Token.SESSION),
+    Route("ping", "GET", "/ping", Token.SESSION),
+    Route("heartbeat", "POST", "/heartbeat", Token.SESSION),
+    Route("accept_job", "PUT", "/jobs/{job_id}/accept", Token.SESSION),
+    Route("start_job", "PUT", "/jobs/{job_id}/start", Token.JOB),
+    Route("job_state", "GET", "/jobs/{job_id}", Token.JOB),
+    Route("finish_job", "PUT", "/jobs/{job_id}/finish", Token.JOB),
+    Route("append_log", "POST", "/jobs/{job_id}/chunks", Token.JOB),
+    Route("header_times", "POST", "/jobs/{job_id}/header_times", Token.JOB),
+    Route("upload_pipeline", "POST", "/jobs/{job_id}/pipelines", Token.JOB),
+    Route("upload_state", "GET", "/jobs/{job_id}/pipelines/{upload_id}", Token.JOB),
+    Route("set_meta_data", "POST", "/jobs/{job_id}/data/set", Token.JOB),
+    Route("get_meta_data", "POST", "/jobs/{job_id}/data/get", Token.JOB),
+    Route("has_meta_data", "POST", "/jobs/{job_id}/data/exists", Token.JOB),
+    Route("list_meta_data", "POST", "/jobs/{job_id}/data/keys", Token.JOB),
+)
+
+BY_NAME: dict[str, Route] = {route.name: route for route in ROUTES}
+
+
+def route_path(name: str, **segments: str) -> str:
+    """The path of endpoint `name` below the endpoint URL, with each segment percent-encoded.
+
+    Parameters:
+        name: a name in `ROUTES`.
+        segments: value for each `{name}` in the path; `.` is encoded too, as the stock client does.
+
+    Raises:
+        KeyError: unknown endpoint, or a segment missing.
+    """
+    encoded = {key: quote(value, safe="").replace(".", "%2E") for key, value in segments.items()}
+    return BY_NAME[name].path.format(**encoded)

@@ -1,0 +1,142 @@
+"""What a person types: one file a command, imported only when that command runs.
+
+The same program is `buildkite-agent` inside a job (see `agent/`), so that existing pipelines upload without change;
+under that name every failure exits with 1, as scripts expect there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from pipeseal.errors import PipesealError
+
+# Command path -> (module in this package, first line of its help). One place, so that `--help` imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Make keys and an agent configuration, and say what to do next."),
+    "demo": ("demo", "Watch a pipeline be signed and run, then four attacks be refused."),
+    "server": ("server", "Run a control plane."),
+    "agent start": ("agent_start", "Run an agent that verifies every job before it runs it."),
+    "pipeline upload": ("pipeline_upload", "Sign a pipeline and upload it to the build of the current job."),
+    "pipeline create": ("pipeline_admin", "Create a pipeline on the control plane."),
+    "pipeline list": ("pipeline_admin", "List the pipelines of the control plane."),
+    "pipeline steps": ("pipeline_admin", "Show or replace the steps kept in a pipeline's settings."),
+    "build create": ("build", "Create a build, and watch it if asked."),
+    "build show": ("build", "Show a build, its jobs and why any were refused."),
+    "build log": ("build", "Print the log of a job."),
+    "tool keygen": ("tool_keygen", "Make a key pair for signing and verifying steps."),
+    "tool sign": ("tool_sign", "Sign the steps of a pipeline file."),
+    "tool verify": ("tool_verify", "Say for each step of a signed file who signed what."),
+    "explain": ("explain", "Explain a code: what it means, likely causes, what to do."),
+    "completion": ("completion", "Print a shell completion script."),
+    "conformance": ("conformance", "Run conformance cases from standard input, as JSON."),
+}
+
+GROUP_HELP = {
+    "agent": "Run and control agents.",
+    "pipeline": "Upload pipelines from a job, and manage them on the control plane.",
+    "build": "Create and watch builds.",
+    "tool": "Make keys, sign and verify.",
+}
+
+# What `buildkite-agent` calls differently.
+ALIASES = {"start": "agent start"}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it is used."""
+
+    def __init__(self, prefix: str = "", **attributes: object) -> None:
+        super().__init__(**attributes)  # type: ignore[arg-type]  # click's own signature is wider than object
+        self.prefix = prefix
+
+    def _names(self) -> list[str]:
+        below = [path[len(self.prefix) :].strip() for path in COMMANDS if path.startswith(self.prefix)]
+        return list(dict.fromkeys(name.split(" ")[0] for name in below))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self._names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        path = f"{self.prefix}{cmd_name}"
+        if path in COMMANDS:
+            module, _ = COMMANDS[path]
+            command: click.Command = getattr(import_module(f"{__name__}.{module}"), path.replace(" ", "_"))
+            return command
+        if cmd_name in GROUP_HELP and not self.prefix:
+            return LazyGroup(prefix=f"{cmd_name} ", name=cmd_name, help=GROUP_HELP[cmd_name])
+        if not self.prefix and cmd_name in ALIASES:
+            group, _, name = ALIASES[cmd_name].partition(" ")
+            parent = self.get_command(ctx, group)
+            assert isinstance(parent, LazyGroup)
+            return parent.get_command(ctx, name)
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self._names(), 1)
+            if near:
+                error.message += f" Did you mean '{near[0]}'?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self._names():
+            path = f"{self.prefix}{name}"
+            rows.append((name, COMMANDS[path][1] if path in COMMANDS else GROUP_HELP[name]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from pipeseal import __version__
+
+        click.echo(f"pipeseal {__version__}")
+        ctx.exit()
+
+
+root = LazyGroup(
+    name="pipeseal",
+    help="CI whose control plane need not be trusted: steps are signed where they are written,\n"
+    "and agents verify them before anything runs.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Show the version.",
+        )
+    ],
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Parameters:
+        arguments: the words after the program's name; `sys.argv[1:]` when None.
+    """
+    name = Path(sys.argv[0]).name
+    as_agent = name == "buildkite-agent"
+    try:
+        root.main(args=arguments, prog_name=name if as_agent else "pipeseal")
+    except PipesealError as error:
+        from pipeseal.cli.exits import exit_status
+        from pipeseal.errors import render_error
+
+        print(render_error(error), file=sys.stderr)  # noqa: T201  (standard error is this function's output)
+        sys.exit(1 if as_agent else exit_status(error))

@@ -1,0 +1,1 @@
+"""The program that carries and schedules jobs and is never believed."""

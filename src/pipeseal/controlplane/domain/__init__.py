@@ -1,0 +1,1 @@
+"""What the control plane knows, without storage or network."""

@@ -1,0 +1,1 @@
+"""A control plane that lies, and the agent that must not obey."""

@@ -1,0 +1,1 @@
+"""What a pipeline says: reading, normalising, interpolating and rendering it."""

@@ -1,0 +1,1 @@
+"""May this job run? Pure functions from evidence to a decision."""

@@ -1,0 +1,1 @@
+"""Keys, canonical bytes, signatures."""
