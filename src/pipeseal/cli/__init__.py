@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeseal.errors import PipesealError
 
@@ -76,24 +77,29 @@ class LazyGroup(click.Group):
             return parent.get_command(ctx, name)
         return None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click's own asks every command for its help, which would import them all at each press of the tab key.
+        names = [
+            CompletionItem(name, help=self._help_line(name)) for name in self._names() if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def _help_line(self, name: str) -> str:
+        path = f"{self.prefix}{name}"
+        return COMMANDS[path][1] if path in COMMANDS else GROUP_HELP[name]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
+        if args[0] not in {*self._names(), *(() if self.prefix else ALIASES)} and not args[0].startswith("-"):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], self._names(), 1)
-            if near:
-                error.message += f" Did you mean '{near[0]}'?"
-            raise
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self._names():
-            path = f"{self.prefix}{name}"
-            rows.append((name, COMMANDS[path][1] if path in COMMANDS else GROUP_HELP[name]))
+        rows = [(name, self._help_line(name)) for name in self._names()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

@@ -1,0 +1,5 @@
+"""`python -m pipeseal`."""
+
+from pipeseal.cli import main
+
+main()
