@@ -41,6 +41,14 @@ CODES: tuple[Code, ...] = (
         ),
         "Sign at upload (give the uploader a signing key), or sign steps kept in settings with `pipeseal tool sign`.",
     ),
+    # --- stage: demonstrations and drills ---------------------------------------------------------------------
+    Code(
+        "stage.not_ready",
+        "a process on the stage did not get ready",
+        "A demonstration or drill started one of its own processes, and it ended or stayed silent.",
+        ("the machine is very busy", "a port or folder could not be used; the message holds what the process said"),
+        "Read what the process said, mend that, and run the command again.",
+    ),
 )
 
 BY_CODE: dict[str, Code] = {row.code: row for row in CODES}

