@@ -10,16 +10,17 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/buildkite/go-pipeline"
 	"github.com/buildkite/go-pipeline/signature"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 )
 
-// result is one pass; the harness on the other end of the pipe decides when the next one starts.
+// result is one pass; the harness on the other end of the pipe decides when the next one starts, and reads this
+// process's peak memory from outside, the same way for both sides.
 type result struct {
-	Items       int     `json:"items"`
-	Seconds     float64 `json:"seconds"`
-	CPUSeconds  float64 `json:"cpu_seconds"`
-	MaxRSSBytes int64   `json:"max_rss_bytes"`
+	Items      int     `json:"items"`
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpu_seconds"`
 }
 
 func bench(ctx context.Context, operation string, o options) error {
@@ -33,15 +34,21 @@ func bench(ctx context.Context, operation string, o options) error {
 	}
 	out := json.NewEncoder(os.Stdout)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		_, before := usage()
+		before, err := cpuSeconds()
+		if err != nil {
+			return err
+		}
 		start := time.Now()
 		items, err := pass()
 		seconds := time.Since(start).Seconds()
 		if err != nil {
 			return err
 		}
-		rss, after := usage()
-		if err := out.Encode(result{items, seconds, after - before, rss}); err != nil {
+		after, err := cpuSeconds()
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(result{items, seconds, after - before}); err != nil {
 			return err
 		}
 	}
@@ -69,8 +76,14 @@ func preparePass(ctx context.Context, operation string, input []byte, o options)
 			return nil, err
 		}
 		env := p.Env.ToMap()
+		commands := 0
+		for _, step := range p.Steps {
+			if _, is := step.(*pipeline.CommandStep); is {
+				commands++
+			}
+		}
 		return func() (int, error) {
-			return len(p.Steps), signature.SignSteps(ctx, p.Steps, key, o.repo, signature.WithEnv(env))
+			return commands, signature.SignSteps(ctx, p.Steps, key, o.repo, signature.WithEnv(env))
 		}, nil
 	case "verify":
 		return prepareVerify(ctx, input, o)
@@ -120,12 +133,11 @@ func verifyDecoded(ctx context.Context, j *job, keys jwk.Set) error {
 	return signature.VerifyStep(ctx, &j.Step, keys, j.Env["BUILDKITE_REPO"], signature.WithEnv(j.Env))
 }
 
-// usage returns the process's peak resident memory in bytes and the CPU seconds it used so far.
-func usage() (int64, float64) {
+// cpuSeconds returns the CPU time this process used so far, on all cores.
+func cpuSeconds() (float64, error) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return 0, 0
+		return 0, err
 	}
-	cpu := time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
-	return r.Maxrss * 1024, cpu
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds(), nil
 }

@@ -1,0 +1,1 @@
+"""Benchmarks beside their peers: each row runs ours and the reference alternately and reports ratios of medians."""
