@@ -119,7 +119,7 @@ def alternate(ours: Side, peer: Side | None, *, pairs: int, budget_seconds: floa
 
 
 def run_command(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     env: Mapping[str, str],
     cwd: Path,
@@ -129,6 +129,7 @@ def run_command(
     """Run one command to its end and say what it cost.
 
     Parameters:
+        command: program and arguments, paths or text.
         env: its whole environment.
         stdout: file that receives its output; None throws it away.
         wanted_status: exit status of a run that did its work.
@@ -164,7 +165,7 @@ class Worker(AbstractContextManager["Worker"]):
         command, env, cwd: what to start, its whole environment and where.
     """
 
-    def __init__(self, command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, command: Sequence[object], *, env: Mapping[str, str], cwd: Path) -> None:
         self.command = [str(word) for word in command]
         self.process = subprocess.Popen(
             self.command, env=dict(env), cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE

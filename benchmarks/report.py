@@ -54,6 +54,9 @@ class Target:
         return " ".join(shown)
 
 
+UNTARGETED = Target()
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the report.
@@ -70,8 +73,8 @@ class Row:
     pairs: Pairs
     unit: Unit
     peer: str
-    time: Target = Target()
-    memory: Target = Target()
+    time: Target = UNTARGETED
+    memory: Target = UNTARGETED
 
     @property
     def verdicts(self) -> list[str]:

@@ -49,12 +49,7 @@ class Workspace:
     def env(self) -> dict[str, str]:
         """The environment of everything that is measured: nothing of the caller's that could change its speed."""
         home = str(self.directory)
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.directory),
-            "LANG": "C.UTF-8",
-            "TMPDIR": str(self.directory),
-        }
+        return {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "TMPDIR": home}
 
     @property
     def private_keys(self) -> Path:

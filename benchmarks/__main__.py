@@ -1,0 +1,104 @@
+"""`python -m benchmarks [ROW ...]`: measures ours beside the reference and prints ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import command_rows, peers, program_rows, step_rows
+from benchmarks.measure import CommandFailed
+from benchmarks.report import Row, render_table, row_value
+from benchmarks.workspace import Workspace
+
+
+class Measure(Protocol):
+    """Measures one row in a workspace."""
+
+    def __call__(self, space: Workspace) -> Row: ...
+
+
+class MeasureSize(Protocol):
+    """Measures one row for a size of pipeline, a name in `SIZES`."""
+
+    def __call__(self, space: Workspace, size: str) -> Row: ...
+
+
+def _sized(name: str, measure: MeasureSize, *sizes: str) -> dict[str, Measure]:
+    return {f"{name}.{size}": partial(measure, size=size) for size in sizes}
+
+
+ROWS: dict[str, Measure] = {
+    **_sized("parse", step_rows.measure_parse, "1k", "10k"),
+    **_sized("sign", step_rows.measure_sign, "1k", "10k"),
+    **_sized("verify", step_rows.measure_verify, "1k", "10k"),
+    **_sized("verify.job", step_rows.measure_verify_job, "1k", "10k"),
+    "verify.step": step_rows.measure_verify_step,
+    **_sized("sign.tool", command_rows.measure_tool_sign, "1k", "10k"),
+    "start.help": command_rows.measure_help,
+    "start.job-side": command_rows.measure_dry_run,
+    **_sized("upload", command_rows.measure_upload, "1", "1k", "10k"),
+    "start.server": program_rows.measure_server_start,
+    "start.agent": program_rows.measure_agent_start,
+    "idle.server": program_rows.measure_server_idle,
+    "idle.agent": program_rows.measure_agent_idle,
+}
+
+
+def main() -> int:
+    """Run the rows asked for; 1 when a row failed, or with --check when a target was missed twice in a row."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows or their beginnings: {', '.join(ROWS)}")
+    parser.add_argument("--pairs", type=int, default=11, help="pairs of runs for each row (default: 11, at least 5)")
+    parser.add_argument("--budget", type=float, default=30, help="seconds before a row stops early (default: 30)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    parser.add_argument("--check", action="store_true", help="measure a missed row again; fail if missed twice")
+    arguments = parser.parse_args()
+    for word in arguments.rows:
+        if not _select([word]):
+            parser.error(f"no row is called {word}; rows: {', '.join(ROWS)}")
+    names = _select(arguments.rows)
+
+    go, stock = peers.find_go_peer(), peers.find_stock_agent(may_build=True)
+    for peer in (go, stock):
+        print(f"{peer.name}: {'' if peer.path else 'PEER MISSING: '}{peer.detail}")
+        if peer.path is None and peer.is_demanded:
+            return 1
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
+
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory(prefix="pipeseal-bench-") as directory:
+        space = Workspace(Path(directory), go, stock, max(5, arguments.pairs), arguments.budget)
+        for name in names:
+            print(f"  {name} ...", end="", flush=True)
+            try:
+                row = ROWS[name](space)
+                if row.is_missed and arguments.check:
+                    row = ROWS[name](space)
+                    failed |= row.is_missed
+            except CommandFailed as error:
+                failed = True
+                print(f" FAILED: {error}", flush=True)
+                continue
+            print(f" {' '.join(row.verdicts)}", flush=True)
+            rows.append(row)
+    print()
+    print(render_table(rows))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([row_value(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def _select(wanted: list[str]) -> list[str]:
+    """The names in `ROWS` that are one of `wanted` or lie below one (`sign` has `sign.1k` and `sign.tool.1k`)."""
+    return [name for name in ROWS if not wanted or any(f"{name}.".startswith(f"{word}.") for word in wanted)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Rows in which a person or a job types a command: whole processes, from start to exit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.control_plane import LIMITS, PretendAgent, Server, create_build, create_pipeline
+from benchmarks.generate import COMMIT, REPOSITORY_URL
+from benchmarks.measure import CommandFailed, Sample, alternate, run_command
+from benchmarks.report import MILLISECONDS, UNTARGETED, Row, Target
+from benchmarks.workspace import KEY_ID, PIPESEAL, SIZES, Workspace
+
+STOCK = "buildkite-agent"
+UPLOAD_TARGETS = {"1": Target(ratio=2.5), "1k": Target(ratio=1.0), "10k": Target(ratio=0.8)}
+JOBS_IN_SETTINGS = "steps:\n  - command: 'true'\n    label: upload\n"
+
+
+def measure_tool_sign(space: Workspace, size: str) -> Row:
+    """`tool sign` of a YAML file to standard output."""
+    words = ["tool", "sign", "--jwks-file", space.private_keys, "--repo", REPOSITORY_URL, space.pipeline(size)]
+    memory = Target(ratio=0.4) if size == "10k" else UNTARGETED
+    return _beside_stock(space, f"sign.tool.{size}", words, Target(ratio=0.5), memory)
+
+
+def measure_help(space: Workspace) -> Row:
+    """`--help`, which must read nothing and import little."""
+    return _beside_stock(space, "start.help", ["--help"])
+
+
+def measure_dry_run(space: Workspace) -> Row:
+    """A job-side command with a signing key and no network: `pipeline upload --dry-run` of one step."""
+    words = [
+        "pipeline", "upload", space.pipeline("1"), "--dry-run", "--jwks-file", space.private_keys,
+        "--jwks-key-id", KEY_ID,
+    ]  # fmt: skip
+    return _beside_stock(space, "start.job-side", words, UPLOAD_TARGETS["1"])
+
+
+def _beside_stock(
+    space: Workspace, name: str, words: Sequence[object], time: Target = UNTARGETED, memory: Target = UNTARGETED
+) -> Row:
+    def side(program: Path) -> Sample:
+        return run_command([program, *words], env=_job_env(space), cwd=space.directory)
+
+    stock = space.stock.path
+    peer = (lambda: side(stock)) if stock else None
+    pairs = alternate(lambda: side(PIPESEAL), peer, pairs=space.pairs, budget_seconds=space.budget_seconds)
+    return Row(name, pairs, MILLISECONDS, STOCK, time=time, memory=memory)
+
+
+def measure_upload(space: Workspace, size: str) -> Row:
+    """`pipeline upload` from inside a running job to our server: when it returns, the jobs are runnable."""
+    data = space.directory / f"upload-{size}"
+    with Server(data, space.env, *LIMITS) as server:
+        rest = server.rest()
+        create_pipeline(rest, "monorepo", JOBS_IN_SETTINGS)
+        agent = PretendAgent(server)
+
+        def side(program: Path) -> Sample:
+            number = create_build(rest, "monorepo")
+            job = agent.start_next_job()
+            env = _job_env(space) | job["env"] | {
+                "BUILDKITE_AGENT_ENDPOINT": server.agent_endpoint,
+                "BUILDKITE_AGENT_ACCESS_TOKEN": job["token"],
+                "BUILDKITE_AGENT_JWKS_FILE": str(space.private_keys),
+                "BUILDKITE_AGENT_JWKS_KEY_ID": KEY_ID,
+            }  # fmt: skip
+            sample = run_command([program, "pipeline", "upload", space.pipeline(size)], env=env, cwd=space.directory)
+            uploaded = len(rest.call("GET", f"/pipelines/monorepo/builds/{number}")["jobs"])
+            if uploaded < SIZES[size]:
+                raise CommandFailed(f"{program.name} uploaded {SIZES[size]} steps and the build has {uploaded} jobs")
+            rest.call("PUT", f"/pipelines/monorepo/builds/{number}/cancel")
+            agent.finish(job)
+            return sample
+
+        stock = space.stock.path
+        peer = (lambda: side(stock)) if stock else None
+        pairs = alternate(lambda: side(PIPESEAL), peer, pairs=space.pairs, budget_seconds=space.budget_seconds)
+        agent.close()
+        rest.close()
+    return Row(f"upload.{size}", pairs, MILLISECONDS, STOCK, time=UPLOAD_TARGETS[size])
+
+
+def _job_env(space: Workspace) -> dict[str, str]:
+    """What a command inside a job finds, with values that no server chose."""
+    return space.env | {
+        "BUILDKITE": "true",
+        "BUILDKITE_REPO": REPOSITORY_URL,
+        "BUILDKITE_COMMIT": COMMIT,
+        "BUILDKITE_BRANCH": "main",
+        "BUILDKITE_ORGANIZATION_SLUG": "acme",
+        "BUILDKITE_PIPELINE_SLUG": "monorepo",
+        "BUILDKITE_BUILD_ID": "0192f0a4-2222-7000-8000-0000000b111d",
+        "BUILDKITE_JOB_ID": "0192f0a4-3333-7000-8000-000000000001",
+        "BUILDKITE_AGENT_ACCESS_TOKEN": "bkaj_bench",
+    }
