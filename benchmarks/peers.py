@@ -18,6 +18,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +57,7 @@ def peers_are_required() -> bool:
     return os.environ.get("PIPESEAL_REQUIRE_PEERS") == "1"
 
 
+@cache
 def find_peer(name: str) -> Peer:
     """The peer called `name`, for a test: never starts a build of minutes unless peers are required.
 

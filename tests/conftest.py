@@ -1,0 +1,17 @@
+"""What all tests share: the `peer` marker, which skips a test whose peer program is missing and says why."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.peers import find_peer
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        peer = find_peer(marker.args[0])
+        if peer.path is not None:
+            continue
+        message = f"peer {peer.name} is missing: {peer.detail}"
+        if peer.is_demanded:
+            pytest.fail(f"{message} (PIPESEAL_REQUIRE_PEERS=1 demands it)", pytrace=False)
+        pytest.skip(message)
