@@ -16,7 +16,7 @@ from pipeseal.lab.lying_server import Lie, LyingServer
 from pipeseal.lab.stage import Actors, make_repository
 
 PIPELINE = """\
-# Signed where it is uploaded: the command, these variables, the plugin with its settings, the matrix and the repository.
+# Signed where it is uploaded: commands, these variables, the plugin and its settings, the matrix, the repository.
 env:
   GREETING: "hello from the pipeline"
 
@@ -155,17 +155,21 @@ class Demo:
     def _start_agents(self) -> None:
         token = self._folder / "server" / "agent-token"
         keys = self._folder / "config" / "pipeseal"
-        common = ["--token", f"file://{token}", "--verification-jwks-file", str(keys / "verification.json")]
+        common = [
+            "--token", f"file://{token}",
+            "--verification-jwks-file", str(keys / "verification.json"),
+            "--build-path", str(self._folder / "builds"),
+            "--plugins-path", str(self._folder / "plugins"),
+        ]  # fmt: skip
         for name, endpoint, extra in (
             ("uploader", self._url, ["--queue", "uploader", "--signing-jwks-file", str(keys / "signing.json")]),
             ("runner", self._liar.url, []),
         ):
             self._actors.start(
                 name,
-                ["agent", "start", *common, "--endpoint", f"{endpoint}/v3", "--name", name,
-                 "--build-path", str(self._folder / "builds"), "--plugins-path", str(self._folder / "plugins"), *extra],
+                ["agent", "start", *common, "--endpoint", f"{endpoint}/v3", "--name", name, *extra],
                 ready="Waiting for jobs",
-            )  # fmt: skip
+            )
         self._say("  agents        uploader (holds the signing key) and runner (only the public key)")
 
     def _access(self) -> list[str]:
