@@ -41,6 +41,14 @@ CODES: tuple[Code, ...] = (
         ),
         "Sign at upload (give the uploader a signing key), or sign steps kept in settings with `pipeseal tool sign`.",
     ),
+    # --- init: setting up -------------------------------------------------------------------------------------
+    Code(
+        "init.exists",
+        "the folder already holds keys or settings",
+        "`pipeseal init` found files of its own in the folder, and it never overwrites anything.",
+        ("it was run before", "the folder belongs to another set-up"),
+        "Use what is there, or give another folder with `--directory`.",
+    ),
     # --- stage: demonstrations and drills ---------------------------------------------------------------------
     Code(
         "stage.not_ready",

@@ -1,0 +1,152 @@
+"""`pipeseal init`: keys with safe modes, settings for two agents, a signed upload step, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+UPLOAD_STEPS = """\
+# The one step kept in the pipeline's settings: it uploads .buildkite/pipeline.yml of the commit being built.
+# Signed: after a change here, sign it again with `pipeseal tool sign`.
+steps:
+  - label: ":pipeline: upload"
+    command: buildkite-agent pipeline upload
+    agents:
+      queue: uploader
+"""
+
+
+def _default_directory() -> Path:
+    import os
+
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pipeseal"
+
+
+@click.command("init")
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), help="Where to.  [default: ~/.config/pipeseal]"
+)
+@click.option("--repository", metavar="URL", help="The repository that will be built; also signs its upload step.")
+@click.option("--pipeline", metavar="SLUG", help="The pipeline that step is for; needed with --repository.")
+@click.option(
+    "--organization", metavar="SLUG", default="local", show_default=True, help="The pipeline's organisation."
+)
+@click.option("--endpoint", metavar="URL", default="http://127.0.0.1:8080/v3", show_default=True, help="Agent API.")
+@click.option("--key-id", metavar="ID", help="Name of the key.  [default: uploader- and a part of its thumbprint]")
+def init(
+    directory: Path | None,
+    repository: str | None,
+    pipeline: str | None,
+    organization: str,
+    endpoint: str,
+    key_id: str | None,
+) -> None:
+    """Make keys and an agent configuration, and say what to do next.
+
+    \b
+    Examples:
+      pipeseal init
+      pipeseal init --repository git@example.org:acme/app.git --pipeline app
+
+    Writes a key pair, the settings of an agent that uploads (and holds the private key) and of one that runs everything
+    else (and holds only the public key). Nothing that exists is overwritten.
+    """
+    if bool(repository) != bool(pipeline):
+        raise click.UsageError("--repository and --pipeline go together: a signed step is bound to both.")
+
+    from pipeseal.errors import ConfigurationError
+    from pipeseal.signing.keys.files import write_key_file
+    from pipeseal.signing.keys.generate import generate_key_pair
+
+    directory = (directory or _default_directory()).absolute()
+    names = [
+        "signing.json",
+        "verification.json",
+        "uploader.cfg",
+        "runner.cfg",
+        *(["steps.yml"] if repository else []),
+    ]
+    existing = [name for name in names if (directory / name).exists()]
+    if existing:
+        raise ConfigurationError(
+            "init.exists",
+            f"{directory} already holds {', '.join(existing)}",
+            help="keep what is there, or give another --directory; nothing is ever overwritten",
+        )
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pair = generate_key_pair("EdDSA", key_id or "", prefix="uploader")
+    write_key_file(directory / "signing.json", pair.private_set)
+    write_key_file(directory / "verification.json", pair.public_set)
+    (directory / "verification.json").chmod(0o644)
+    for name, text in (
+        ("uploader.cfg", _agent_settings(directory, endpoint, uploads=True)),
+        ("runner.cfg", _agent_settings(directory, endpoint, uploads=False)),
+    ):
+        _write_new(directory / name, text)
+    if repository and pipeline:
+        _write_new(directory / "steps.yml", _signed_upload_step(directory, repository, organization, pipeline))
+
+    click.echo(f"Made a key pair and settings for two agents in {directory}\n")
+    click.echo(f"  signing.json        private key {pair.key.kid} (0600): for the uploader alone")
+    click.echo("  verification.json   public key: for every agent")
+    click.echo("  uploader.cfg        an agent for queue uploader: signs what it uploads")
+    click.echo("  runner.cfg          an agent for everything else: runs only what that key signed")
+    if repository:
+        click.echo("  steps.yml           the pipeline's upload step, signed")
+    click.echo(f"  thumbprint          {pair.key.thumbprint()}\n")
+    click.echo("Next:")
+    token = "--token file://TOKEN_FILE"  # noqa: S105  (a placeholder for people, not a token)
+    steps = [
+        "a control plane, if you have none:   pipeseal server",
+        f"the pipeline:   pipeseal pipeline create {pipeline or 'SLUG'} --repository {repository or 'URL'}"
+        f" --steps {directory / 'steps.yml'}",
+        f"two agents:     pipeseal agent start --config {directory / 'uploader.cfg'} {token}\n"
+        f"                    pipeseal agent start --config {directory / 'runner.cfg'} {token}",
+        f"a build:        pipeseal build create --pipeline {pipeline or 'SLUG'} --watch",
+    ]
+    for number, step in enumerate(steps, 1):
+        click.echo(f"  {number}. {step}")
+    if not repository:
+        click.echo(
+            "\nThe upload step in the pipeline's settings must be signed as well; "
+            "`pipeseal init --repository URL --pipeline SLUG` does that too."
+        )
+    click.echo("\nIf you lose signing.json, make a new key pair; if it leaks, remove its key from verification.json.")
+
+
+def _agent_settings(directory: Path, endpoint: str, *, uploads: bool) -> str:
+    lines = [
+        f"# An agent that {'uploads pipelines and signs them' if uploads else 'runs what was signed, and nothing else'}.",
+        f'endpoint="{endpoint}"',
+        f'verification-jwks-file="{directory / "verification.json"}"',
+        "verification-failure-behavior=block",
+        f'build-path="{directory / ("uploader-builds" if uploads else "builds")}"',
+        f'plugins-path="{directory / ("uploader-plugins" if uploads else "plugins")}"',
+    ]
+    if uploads:
+        lines += [
+            'tags="queue=uploader"',
+            "# Whoever has this key decides what may run: keep it off the agents that run other people's code.",
+            f'signing-jwks-file="{directory / "signing.json"}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _signed_upload_step(directory: Path, repository: str, organization: str, pipeline: str) -> str:
+    from pipeseal.cli.tool_sign import sign_text
+    from pipeseal.signing.bindings import static_bindings
+    from pipeseal.signing.keys.open import open_signing_key
+
+    return sign_text(
+        UPLOAD_STEPS,
+        source="steps.yml",
+        key=open_signing_key(str(directory / "signing.json")),
+        repository_url=repository,
+        bindings=static_bindings(organization=organization, pipeline=pipeline),
+    )
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
