@@ -49,8 +49,8 @@ def init(
       pipeseal init
       pipeseal init --repository git@example.org:acme/app.git --pipeline app
 
-    Writes a key pair, the settings of an agent that uploads (and holds the private key) and of one that runs everything
-    else (and holds only the public key). Nothing that exists is overwritten.
+    Writes a key pair, the settings of an agent that uploads (and holds the private key) and of one that runs
+    everything else (and holds only the public key). Nothing that exists is overwritten.
     """
     if bool(repository) != bool(pipeline):
         raise click.UsageError("--repository and --pipeline go together: a signed step is bound to both.")
@@ -116,8 +116,9 @@ def init(
 
 
 def _agent_settings(directory: Path, endpoint: str, *, uploads: bool) -> str:
+    does = "uploads pipelines and signs them" if uploads else "runs what was signed, and nothing else"
     lines = [
-        f"# An agent that {'uploads pipelines and signs them' if uploads else 'runs what was signed, and nothing else'}.",
+        f"# An agent that {does}.",
         f'endpoint="{endpoint}"',
         f'verification-jwks-file="{directory / "verification.json"}"',
         "verification-failure-behavior=block",
