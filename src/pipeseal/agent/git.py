@@ -1,0 +1,114 @@
+"""Running git for a job: never asks, never runs hooks of a clone, never takes a name for an option."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeseal.agent.processes import Ended
+from pipeseal.agent.session import JobSession, PhaseFailed
+
+# Settings for every call, stronger than any file: a clone's own hooks stay off, `ext::` may not run commands.
+SETTINGS = ("core.hooksPath=/dev/null", "protocol.ext.allow=never", "advice.detachedHead=false")
+ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+# What a server may call a branch, tag or commit: gitrevisions' names, but never an option and never white space.
+_REVISION = re.compile(r"[^-\s\x00-\x1f\x7f:?*\[\\^~][^\s\x00-\x1f\x7f:?*\[\\]{0,1023}")
+_REFSPEC = re.compile(r"\+?[^-+\s\x00-\x1f\x7f][^\s\x00-\x1f\x7f]{0,2047}")
+
+QUERY_TIMEOUT_SECONDS = 60.0
+
+
+def is_full_object_id(commit: str) -> bool:
+    """Whether a commit is named by its whole object id (SHA-1 or SHA-256)."""
+    return bool(_OBJECT_ID.fullmatch(commit))
+
+
+def check_revision(name: str, what: str) -> str:
+    """`name`, if git cannot take it for an option.
+
+    Raises:
+        PhaseFailed: it could be one, or is no name at all.
+    """
+    if not _REVISION.fullmatch(name) or ".." in name:
+        raise PhaseFailed(f"{what} {name!r} is not a name that git can be given")
+    return name
+
+
+def check_refspec(refspec: str) -> str:
+    """`refspec`, if git cannot take it for an option.
+
+    Raises:
+        PhaseFailed: as `check_revision`.
+    """
+    if not _REFSPEC.fullmatch(refspec):
+        raise PhaseFailed(f"refspec {refspec!r} is not one that git can be given")
+    return refspec
+
+
+def git_arguments(*arguments: str) -> list[str]:
+    """A whole git command line."""
+    settings = [word for setting in SETTINGS for word in ("-c", setting)]
+    return ["git", *settings, *arguments]
+
+
+class Git:
+    """git in one folder.
+
+    Parameters:
+        session: the job.
+        directory: where.
+    """
+
+    def __init__(self, session: JobSession, directory: Path) -> None:
+        self._session = session
+        self._directory = directory
+
+    def run(self, *arguments: str) -> Ended:
+        """Run git with its output in the log."""
+        self._session.prompt(["git", *arguments])
+        return self._session.run(
+            git_arguments(*arguments), extra=ENVIRONMENT, directory=self._directory, terminal=False
+        )
+
+    def must(self, *arguments: str) -> None:
+        """Run git; it has to succeed.
+
+        Raises:
+            PhaseFailed: it did not.
+        """
+        ended = self.run(*arguments)
+        if ended.status != 0:
+            raise PhaseFailed(f"git {arguments[0]} failed with status {ended.status}", ended=ended)
+
+    def ask(self, *arguments: str) -> str | None:
+        """What git answers, without log; None when it failed."""
+        return ask_git(arguments, self._directory, self._session.environment)
+
+
+def ask_git(arguments: Sequence[str], directory: Path, environment: dict[str, str]) -> str | None:
+    """What git prints, without the line break at its end; None when it failed or is not there.
+
+    Parameters:
+        arguments: after `git`.
+        directory: where.
+        environment: variables for git.
+    """
+    try:
+        done = subprocess.run(
+            git_arguments(*arguments),
+            cwd=directory,
+            env={**environment, **ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=QUERY_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return done.stdout.decode("utf-8", "replace").removesuffix("\n")

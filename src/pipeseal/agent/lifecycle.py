@@ -1,0 +1,351 @@
+"""The phases of a job and their order, as one table, and the walk through it.
+
+Everything happens in this process: for each hook, command and git call a child is started, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeseal.agent.checkout import CheckoutPlan, MetaData, check_out, empty_directory, report_commit
+from pipeseal.agent.hooks import Hook, find_hook, run_hook
+from pipeseal.agent.plugins import (
+    Plugin,
+    PluginCheckout,
+    fetch_plugin,
+    find_vendored_plugin,
+    plugin_environment,
+    read_plugins,
+)
+from pipeseal.agent.processes import Ended
+from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.settings import AgentSettings
+
+AGENT, REPOSITORY, PLUGIN = "agent", "repository", "plugin"
+
+
+class Runs(Enum):
+    """When a stage runs."""
+
+    WHILE_WELL = "as long as nothing failed"
+    AFTER_COMMAND = "if the command was run, whether it failed or not"
+    ALWAYS = "always"
+
+
+class Stage(NamedTuple):
+    """One row of the table.
+
+    Parameters:
+        phase: which phase it belongs to.
+        does: name of a hook, or of an action in capitals.
+        scopes: whose hooks of that name run, in this order; for `COMMAND` and `CHECKOUT`: whose hook replaces the
+            default, the first scope that has one.
+        runs: when.
+    """
+
+    phase: str
+    does: str
+    scopes: tuple[str, ...] = ()
+    runs: Runs = Runs.WHILE_WELL
+
+
+LIFECYCLE: tuple[Stage, ...] = (
+    Stage("environment", "environment", (AGENT,)),
+    Stage("plugin", "FETCH_PLUGINS"),
+    Stage("plugin", "environment", (PLUGIN,)),
+    Stage("checkout", "pre-checkout", (AGENT, PLUGIN)),
+    Stage("checkout", "CHECKOUT", (PLUGIN, AGENT)),
+    Stage("checkout", "post-checkout", (AGENT, REPOSITORY, PLUGIN)),
+    Stage("plugin", "FIND_VENDORED_PLUGINS"),
+    Stage("command", "pre-command", (AGENT, REPOSITORY, PLUGIN)),
+    Stage("command", "COMMAND", (PLUGIN, REPOSITORY, AGENT)),
+    Stage("command", "post-command", (AGENT, REPOSITORY, PLUGIN), Runs.AFTER_COMMAND),
+    Stage("teardown", "pre-exit", (AGENT, REPOSITORY, PLUGIN), Runs.ALWAYS),
+)
+
+
+class JobWork(NamedTuple):
+    """What a job is to do, as approved.
+
+    Parameters:
+        command: its command text; may be empty when a hook supplies one.
+        plugins: full source and configuration of each, in order.
+        checkout: the plan as far as the job decides it.
+        skip_checkout: the step asks for no checkout.
+        reports_commit: the server wants to know the commit.
+    """
+
+    command: str
+    plugins: list[tuple[str, object]]
+    checkout: CheckoutPlan
+    skip_checkout: bool
+    reports_commit: bool
+
+
+class Lifecycle:
+    """One walk through the table.
+
+    Parameters:
+        session: the job's state.
+        settings: the operator's.
+        work: what to do.
+        checkout_path: the job's folder.
+        plugins_path: this agent's folder of plugins.
+        meta_data: how to report the commit.
+    """
+
+    def __init__(
+        self,
+        session: JobSession,
+        settings: AgentSettings,
+        work: JobWork,
+        *,
+        checkout_path: Path,
+        plugins_path: Path,
+        meta_data: MetaData,
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._work = work
+        self._checkout_path = checkout_path
+        self._plugins_path = plugins_path
+        self._meta_data = meta_data
+        self._plugins: list[Plugin] = []
+        self._checkouts: list[PluginCheckout] = []
+        self._command_ended: Ended | None = None
+        self._actions: dict[str, Callable[[Stage], None]] = {
+            "FETCH_PLUGINS": self._fetch_plugins,
+            "CHECKOUT": self._check_out,
+            "FIND_VENDORED_PLUGINS": self._find_vendored_plugins,
+            "COMMAND": self._command,
+        }
+
+    def run(self) -> Ended:
+        """Walk through the table.
+
+        Returns:
+            The job's exit status: of a failing pre-exit hook; else of the phase that failed; else of the command.
+        """
+        failure: PhaseFailed | None = None
+        teardown_failure: PhaseFailed | None = None
+        for stage in LIFECYCLE:
+            stopped = self._session.cancellation.requested.is_set()
+            if stage.runs is Runs.WHILE_WELL and (failure is not None or stopped):
+                continue
+            if stage.runs is Runs.AFTER_COMMAND and self._command_ended is None:
+                continue
+            try:
+                action = self._actions.get(stage.does)
+                if action is not None:
+                    action(stage)
+                else:
+                    self._run_hooks(stage.does, stage.scopes)
+            except (PhaseFailed, OSError) as error:
+                failed = error if isinstance(error, PhaseFailed) else PhaseFailed(f"{stage.phase}: {error}")
+                if not self._session.cancellation.requested.is_set():
+                    self._session.log.error(str(failed))
+                if stage.runs is Runs.ALWAYS:
+                    teardown_failure = failed
+                else:
+                    failure = failure or failed
+        decisive = teardown_failure or failure
+        if decisive is not None:
+            return decisive.ended if decisive.ended is not None else Ended(decisive.status)
+        return self._command_ended or Ended(0)
+
+    # --- hooks --------------------------------------------------------------------------------------------------
+
+    def _hooks_of(self, name: str, scope: str) -> list[tuple[Hook, dict[str, str]]]:
+        """The hooks of a scope, in order, each with its own variables."""
+        if scope == AGENT:
+            folders = [self._settings.hooks_path, *self._settings.additional_hooks_paths]
+            found = [find_hook(folder, name, scope) for folder in folders if folder is not None]
+            return [(hook, {}) for hook in found if hook is not None]
+        if scope == REPOSITORY:
+            folder = self._checkout_path / ".buildkite" / "hooks"
+            hook = find_hook(folder, name, scope, inside=self._checkout_path)
+            if hook is None:
+                return []
+            switched_off = self._session.environment.get("BUILDKITE_NO_LOCAL_HOOKS") in {"true", "1"}
+            if self._settings.no_local_hooks or switched_off:
+                raise PhaseFailed(f"refusing to run {hook.path}: repository hooks are off on this agent")
+            return [(hook, {})]
+        hooks = []
+        for checkout in self._checkouts:
+            place = checkout.plugin.place
+            hook = find_hook(checkout.hooks, name, scope, inside=checkout.root, plugin=place.name)
+            if hook is not None:
+                variables, warning = plugin_environment(checkout.plugin)
+                if warning:
+                    self._session.log.warning(warning)
+                hooks.append((hook, variables))
+        return hooks
+
+    def _run_hooks(self, name: str, scopes: tuple[str, ...]) -> None:
+        for scope in scopes:
+            for hook, variables in self._hooks_of(name, scope):
+                run_hook(self._session, hook, variables)
+
+    def _replacement(self, stage: Stage) -> list[tuple[Hook, dict[str, str]]]:
+        """The hooks that replace a default; empty when nobody has one."""
+        name = stage.does.lower()
+        for scope in stage.scopes:
+            hooks = self._hooks_of(name, scope)
+            if len(hooks) > 1 and scope == PLUGIN:
+                others = ", ".join(hook.plugin for hook, _ in hooks[1:])
+                if self._settings.strict_single_hooks:
+                    self._session.log.warning(f"Ignoring the additional {name} hooks of {others}")
+                    return hooks[:1]
+                self._session.log.warning(
+                    f"Several plugins have a {name} hook and all run, {others} too; "
+                    "set strict-single-hooks to run the first alone"
+                )
+            if hooks:
+                return hooks
+        return []
+
+    # --- plugins ------------------------------------------------------------------------------------------------
+
+    def _fetch_plugins(self, _stage: Stage) -> None:
+        if not self._work.plugins:
+            return
+        self._session.log.header("Preparing plugins")
+        if self._settings.no_plugins:
+            raise PhaseFailed("the step has plugins, and plugins are off on this agent (no-plugins)")
+        self._plugins = read_plugins(self._work.plugins)
+        fetched: dict[str, PluginCheckout] = {}
+        for plugin in self._plugins:
+            if plugin.place.is_vendored:
+                continue
+            label = plugin.place.label
+            if label not in fetched:
+                fetched[label] = fetch_plugin(
+                    self._session,
+                    plugin,
+                    self._plugins_path,
+                    fresh=self._settings.plugins_always_clone_fresh,
+                    wait=self._session.cancellation.requested.wait,
+                )
+            self._checkouts.append(fetched[label]._replace(plugin=plugin))
+
+    def _find_vendored_plugins(self, _stage: Stage) -> None:
+        vendored = [
+            find_vendored_plugin(plugin, self._checkout_path) for plugin in self._plugins if plugin.place.is_vendored
+        ]
+        everything, self._checkouts = self._checkouts + vendored, vendored
+        try:
+            self._run_hooks("environment", (PLUGIN,))
+        finally:
+            self._checkouts = everything
+
+    # --- checkout -----------------------------------------------------------------------------------------------
+
+    def _check_out(self, stage: Stage) -> None:
+        session = self._session
+        variables = session.environment
+        self._checkout_path.mkdir(parents=True, exist_ok=True)
+        if _is_true(variables.get("BUILDKITE_CLEAN_CHECKOUT", "")):
+            session.log.header("Cleaning pipeline checkout")
+            empty_directory(self._checkout_path)
+        session.directory = self._checkout_path
+        replacement = self._replacement(stage)
+        if replacement:
+            for hook, extra in replacement:
+                run_hook(session, hook, extra)
+            return
+        if self._work.skip_checkout or _is_true(variables.get("BUILDKITE_SKIP_CHECKOUT", "")):
+            session.log.comment("Skipping the checkout, as the step or this agent's settings say")
+            return
+        session.log.header("Preparing working directory")
+        settings = self._settings
+        plan = self._work.checkout._replace(
+            repository=variables.get("BUILDKITE_REPO", ""),
+            refspec=variables.get("BUILDKITE_REFSPEC", ""),
+            submodules=_is_true(variables.get("BUILDKITE_GIT_SUBMODULES", "true")),
+            clone_flags=variables.get("BUILDKITE_GIT_CLONE_FLAGS", settings.git_clone_flags),
+            fetch_flags=variables.get("BUILDKITE_GIT_FETCH_FLAGS", settings.git_fetch_flags),
+            checkout_flags=variables.get("BUILDKITE_GIT_CHECKOUT_FLAGS", settings.git_checkout_flags),
+            clean_flags=variables.get("BUILDKITE_GIT_CLEAN_FLAGS", settings.git_clean_flags),
+            skip_fetch_existing=_is_true(variables.get("BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS", "")),
+            attempts=settings.checkout_attempts,
+        )
+        wait = session.cancellation.requested.wait
+        commit = check_out(session, plan, self._checkout_path, wait=wait)
+        if self._work.reports_commit:
+            report_commit(session, self._checkout_path, commit, self._meta_data)
+
+    # --- command ------------------------------------------------------------------------------------------------
+
+    def _command(self, stage: Stage) -> None:
+        replacement = self._replacement(stage)
+        if replacement:
+            self._command_ended = Ended(0)
+            for hook, extra in replacement:
+                try:
+                    run_hook(self._session, hook, extra)
+                except PhaseFailed as error:
+                    self._finish_command(error.ended or Ended(error.status))
+                    return
+            self._finish_command(Ended(0))
+            return
+        arguments = self._command_arguments()
+        self._finish_command(self._session.run(arguments))
+
+    def _finish_command(self, ended: Ended) -> None:
+        self._command_ended = ended
+        self._session.environment["BUILDKITE_COMMAND_EXIT_STATUS"] = str(ended.status)
+        if ended.status != 0:
+            how = f"was killed by {ended.signal_name}" if ended.signal else f"exited with status {ended.status}"
+            self._session.log.lines(f"^^^ +++\n\x1b[31m🚨 Error: The command {how}\x1b[0m")
+
+    def _command_arguments(self) -> list[str]:
+        session, command = self._session, self._work.command
+        if not command.strip():
+            raise PhaseFailed(
+                "there is no command to run: give the step a command, or let a plugin, the repository or this agent "
+                "have a command hook"
+            )
+        shell = shlex.split(self._settings.shell)
+        if not shell:
+            raise PhaseFailed("this agent's shell setting is empty")
+        script = _script_of(command, session.directory)
+        if self._settings.no_command_eval:
+            if script is None:
+                raise PhaseFailed(
+                    "this agent runs no commands, only scripts of the repository (no-command-eval), "
+                    f"and there is no such file: {command.strip()}"
+                )
+            if not script.resolve().is_relative_to(self._checkout_path.resolve()):
+                raise PhaseFailed("this agent runs only scripts inside the repository (no-command-eval)")
+        if script is None:
+            session.log.header("Running commands")
+            for line in command.splitlines():
+                session.log.prompt(line)
+            return [*shell, command]
+        if not self._settings.no_command_eval:
+            mode = script.stat().st_mode
+            script.chmod(mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        session.log.header("Running script")
+        relative = f".{os.sep}{os.path.relpath(script, session.directory)}"
+        session.log.prompt(relative)
+        return [*shell, relative]
+
+
+def _script_of(command: str, directory: Path) -> Path | None:
+    """The file that a command names, if it names one."""
+    name = command.replace("\n", "")
+    try:
+        path = Path(os.path.normpath(directory / name.lstrip("/")))
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # too long for a file name, or with a NUL byte: then it names no file
+        return None
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in {"true", "1", "t", "yes", "on"}

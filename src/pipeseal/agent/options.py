@@ -1,0 +1,137 @@
+"""The agent's options: one table for command line, configuration file, environment and docs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pipeseal.agent.redaction import DEFAULT_PATTERNS
+
+Kind = Literal["text", "number", "flag", "list", "path", "paths", "seconds"]
+
+
+class Option(NamedTuple):
+    """One row of the table.
+
+    Parameters:
+        name: long flag and key in the file.
+        kind: how its text is read.
+        help: one line.
+        stock: the stock agent's environment variable without `BUILDKITE_`; empty when the option is ours.
+        default: its value when nothing is said.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    stock: str = ""
+    default: Any = None
+
+    @property
+    def attribute(self) -> str:
+        """Its name in `AgentSettings`."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Its environment variables, the first one wins."""
+        ours = "PIPESEAL_AGENT_" + self.name.replace("-", "_").upper()
+        return (ours, f"BUILDKITE_{self.stock}") if self.stock else (ours,)
+
+
+OPTIONS: tuple[Option, ...] = (
+    # --- who this agent is and whom it works for
+    Option("token", "text", "Registration token, or file://PATH of a file that holds it.", "AGENT_TOKEN", ""),
+    Option("endpoint", "text", "URL of the Agent API.", "AGENT_ENDPOINT", "http://127.0.0.1:8080/v3"),
+    Option("name", "text", "Its name; %hostname and %spawn are filled in.", "AGENT_NAME", "%hostname-%spawn"),
+    Option("priority", "text", "Agents with a higher number get work first.", "AGENT_PRIORITY", ""),
+    Option("tags", "list", "Tags, such as os=linux.", "AGENT_TAGS", ()),
+    Option("queue", "text", "Queue to take jobs from.", "AGENT_QUEUE", ""),
+    Option("spawn", "number", "How many jobs to run at a time.", "AGENT_SPAWN", 1),
+    Option("disconnect-after-job", "flag", "Stop after one job.", "AGENT_DISCONNECT_AFTER_JOB", False),
+    Option(
+        "disconnect-after-idle-timeout",
+        "seconds",
+        "Stop after so many idle seconds; 0 means never.",
+        "AGENT_DISCONNECT_AFTER_IDLE_TIMEOUT",
+        0,
+    ),
+    # --- what it will run
+    Option("verification-jwks-file", "path", "Keys of the signers.", "AGENT_VERIFICATION_JWKS_FILE"),
+    Option(
+        "verification-failure-behavior",
+        "text",
+        "block: refuse the job. warn: say so, and run it.",
+        "AGENT_JOB_VERIFICATION_NO_SIGNATURE_BEHAVIOR",
+        "block",
+    ),
+    Option("no-verification", "flag", "Run whatever the server sends, signed or not.", "", False),
+    Option("allowed-repositories", "list", "Patterns (regular expressions).", "ALLOWED_REPOSITORIES", ()),
+    Option("allowed-plugins", "list", "Patterns (regular expressions).", "ALLOWED_PLUGINS", ()),
+    Option("no-command-eval", "flag", "Run scripts of the repository alone.", "NO_COMMAND_EVAL", False),
+    Option("no-plugins", "flag", "Refuse plugins.", "NO_PLUGINS", False),
+    Option("no-local-hooks", "flag", "Refuse hooks of repositories.", "NO_LOCAL_HOOKS", False),
+    # --- what its jobs sign with when they upload a pipeline
+    Option("signing-jwks-file", "path", "Key that uploads are signed with.", "AGENT_SIGNING_JWKS_FILE"),
+    Option("signing-jwks-key-id", "text", "Which key of that file.", "AGENT_SIGNING_JWKS_KEY_ID", ""),
+    # --- how it runs jobs
+    Option("build-path", "path", "Where jobs are checked out.", "BUILD_PATH", "~/.local/share/pipeseal/builds"),
+    Option("hooks-path", "path", "Folder of agent hooks.", "HOOKS_PATH"),
+    Option("additional-hooks-paths", "paths", "More folders of agent hooks.", "ADDITIONAL_HOOKS_PATHS", ()),
+    Option("plugins-path", "path", "Where plugins are.", "PLUGINS_PATH", "~/.local/share/pipeseal/plugins"),
+    Option("plugins-always-clone-fresh", "flag", "Clone for each job.", "PLUGINS_ALWAYS_CLONE_FRESH", False),
+    Option("strict-single-hooks", "flag", "One command or checkout hook.", "STRICT_SINGLE_HOOKS", False),
+    Option("shell", "text", "What runs a command.", "SHELL", "/bin/bash -e -c"),
+    Option("bootstrap-script", "text", "Run this in place of all phases.", "BOOTSTRAP_SCRIPT_PATH", ""),
+    Option("no-pty", "flag", "Run commands without a terminal.", "NO_PTY", False),
+    Option("pass-environment", "list", "Variables of the agent that jobs get too.", "", ()),
+    Option("redacted-vars", "list", "Names of secrets, with * and ?.", "REDACTED_VARS", DEFAULT_PATTERNS),
+    Option("no-ansi-timestamps", "flag", "No times in the job's log.", "NO_ANSI_TIMESTAMPS", False),
+    Option("cancel-grace-period", "seconds", "From being asked to end to SIGKILL.", "CANCEL_GRACE_PERIOD", 10),
+    # --- how it checks out
+    Option("skip-checkout", "flag", "Do not check out anything.", "SKIP_CHECKOUT", False),
+    Option("checkout-attempts", "number", "How often to try a checkout.", "CHECKOUT_ATTEMPTS", 6),
+    Option("no-git-submodules", "flag", "Leave submodules alone.", "NO_GIT_SUBMODULES", False),
+    Option(
+        "git-skip-fetch-existing-commits",
+        "flag",
+        "Do not fetch a commit that is there already.",
+        "GIT_SKIP_FETCH_EXISTING_COMMITS",
+        False,
+    ),
+    Option("git-clone-flags", "text", "Flags of git clone.", "GIT_CLONE_FLAGS", "-v"),
+    Option("git-fetch-flags", "text", "Flags of git fetch.", "GIT_FETCH_FLAGS", "-v --prune"),
+    Option("git-checkout-flags", "text", "Flags of git checkout.", "GIT_CHECKOUT_FLAGS", "-f"),
+    Option("git-clean-flags", "text", "Flags of git clean.", "GIT_CLEAN_FLAGS", "-ffxdq"),
+    # --- its own log
+    Option("log-format", "text", "text or json.", "LOG_FORMAT", "text"),
+    Option("no-color", "flag", "No colours.", "AGENT_NO_COLOR", False),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+# Keys of the stock agent that change nothing here: what they switch off is not done anyway.
+WITHOUT_EFFECT = frozenset(
+    {
+        "no-ssh-keyscan", "no-http2", "no-feature-reporting", "no-plugin-validation", "no-multipart-artifact-upload",
+        "debug", "debug-http", "log-level", "disable-warnings-for", "trace-context-encoding", "no-job-api",
+    }
+)  # fmt: skip
+# Keys of the stock agent that this one does not know how to do yet.
+NOT_SUPPORTED = frozenset(
+    {
+        "acquire-job", "artifact-upload-concurrency", "cancel-signal", "checkout-override-mode",
+        "allowed-environment-variables", "enable-environment-variable-allowlist", "debug-signing",
+        "disconnect-after-uptime", "enable-job-log-tmpfile", "experiment", "fail-on-missing-tags",
+        "git-checkout-timeout", "git-clone-mirror-flags", "git-commit-verification", "git-mirror-checkout-mode",
+        "git-mirrors-lock-timeout", "git-mirrors-path", "git-mirrors-skip-update", "git-sparse-checkout-mode",
+        "git-sparse-checkout-paths", "git-submodule-clone-config", "health-check-addr", "hooks-shell",
+        "job-context-dir", "job-log-path", "job-logs-otlp", "kubernetes-exec", "metrics-datadog",
+        "metrics-datadog-distributions", "metrics-datadog-host", "ping-mode", "profile", "reflect-exit-status",
+        "signal-grace-period-seconds", "signing-aws-kms-key", "signing-gcp-kms-key", "sockets-path", "spawn-per-cpu",
+        "spawn-with-priority", "tags-from-ec2-meta-data", "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
+        "tags-from-ecs-meta-data", "tags-from-gcp-labels", "tags-from-gcp-meta-data", "tags-from-gcp-meta-data-paths",
+        "tags-from-host", "timestamp-lines", "tracing-backend", "tracing-propagate-traceparent",
+        "tracing-service-name", "wait-for-ec2-meta-data-timeout", "wait-for-ec2-tags-timeout",
+        "wait-for-ecs-meta-data-timeout", "wait-for-gcp-labels-timeout", "write-job-logs-to-stdout",
+    }
+)  # fmt: skip

@@ -1,0 +1,254 @@
+"""Plugins: where each one is, fetching it, and the variables that carry its configuration to its hooks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from pipeseal.agent.git import Git, check_revision
+from pipeseal.agent.session import JobSession, PhaseFailed
+
+CLONE_ATTEMPTS = 3
+CLONE_DELAY_SECONDS = 2.0
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9]")
+
+
+class PluginPlace(NamedTuple):
+    """Where a plugin is.
+
+    Parameters:
+        location: host and path, or a path alone.
+        version: branch, tag or commit; may be empty.
+        scheme: of its URL; may be empty.
+        user: user information of its URL; may be empty.
+    """
+
+    location: str
+    version: str = ""
+    scheme: str = ""
+    user: str = ""
+
+    @property
+    def is_vendored(self) -> bool:
+        """Whether it is part of the checked-out repository."""
+        return self.location.startswith(".")
+
+    @property
+    def label(self) -> str:
+        """Location and version, as the log shows it."""
+        return f"{self.location}#{self.version}" if self.version else self.location
+
+    @property
+    def name(self) -> str:
+        """Its name: the last part of its location, without `-buildkite-plugin`."""
+        last = self.location.replace("\\", "/").rstrip("/").rpartition("/")[2].lstrip(".")
+        plain = _NOT_IN_A_NAME.sub("-", re.sub(r"\s+", " ", last.lower()))
+        return plain.replace("-buildkite-plugin-git", "").replace("-buildkite-plugin", "")
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the folder it is cloned to."""
+        return re.sub(r"-+", "-", _NOT_IN_A_NAME.sub("-", self.label)).strip("-")
+
+    def _host_and_path(self) -> str:
+        parts = self.location.split("/")
+        if len(parts) < 2:
+            raise PhaseFailed(f"plugin {self.label} is not a place: there is no slash in it")
+        if parts[0] in {"github.com", "bitbucket.org", "gitlab.com"}:
+            if len(parts) < 3:
+                raise PhaseFailed(f"plugin {self.label} names a host and no repository")
+            return "/".join(parts if parts[0] == "gitlab.com" else parts[:3])
+        ends = next((n for n, part in enumerate(parts, 1) if part.endswith(".git")), len(parts))
+        return "/".join(parts[:ends])
+
+    @property
+    def repository(self) -> str:
+        """What to clone.
+
+        Raises:
+            PhaseFailed: its location names no repository.
+        """
+        place = self._host_and_path()
+        if place.startswith("/") and not self.user:
+            return place
+        return f"{self.scheme or 'https'}://{self.user + '@' if self.user else ''}{place}"
+
+    @property
+    def subfolder(self) -> str:
+        """The folder inside the repository that holds the plugin; empty for the repository itself."""
+        return self.location.removeprefix(self._host_and_path()).strip("/")
+
+
+class Plugin(NamedTuple):
+    """A plugin of a job: where it is and its configuration."""
+
+    place: PluginPlace
+    config: dict[str, Any]
+
+
+class PluginCheckout(NamedTuple):
+    """A plugin that is there.
+
+    Parameters:
+        root: the repository it came in.
+        hooks: its folder of hooks.
+    """
+
+    plugin: Plugin
+    root: Path
+    hooks: Path
+
+
+def parse_place(source: str) -> PluginPlace:
+    """Where a plugin's full source says it is.
+
+    Raises:
+        PhaseFailed: more than one `#`.
+    """
+    location, _, version = source.partition("#")
+    if "#" in version:
+        raise PhaseFailed(f"plugin {source!r} has more than one '#'")
+    scheme, user = "", ""
+    if match := _SCHEME.match(location):
+        scheme, location = match[1].lower(), location[match.end() :]
+        authority, slash, path = location.partition("/")
+        user, at, host = authority.rpartition("@")
+        location = (host if at else authority) + slash + path
+    return PluginPlace(unquote(location.partition("?")[0]), unquote(version), scheme, user)
+
+
+def read_plugins(plugins: list[tuple[str, Any]]) -> list[Plugin]:
+    """The plugins of a step, ready to be fetched.
+
+    Parameters:
+        plugins: full source and configuration of each, in order.
+
+    Raises:
+        PhaseFailed: a configuration is not a mapping, or a source is no place.
+    """
+    ready = []
+    for source, config in plugins:
+        if config is not None and not isinstance(config, dict):
+            raise PhaseFailed(f"the configuration of plugin {source} is not a mapping")
+        ready.append(Plugin(parse_place(source), config or {}))
+    return ready
+
+
+def fetch_plugin(
+    session: JobSession, plugin: Plugin, plugins_path: Path, *, fresh: bool, wait: Callable[[float], bool]
+) -> PluginCheckout:
+    """Make a plugin's repository be there, at its version.
+
+    Parameters:
+        plugins_path: this agent's folder of plugins.
+        fresh: clone again even if it is there.
+        wait: sleeps between attempts; True means stop.
+
+    Raises:
+        PhaseFailed: it cannot be cloned, or has no such version, or no hooks.
+    """
+    place = plugin.place
+    target = plugins_path / place.folder_name
+    if fresh and target.exists():
+        shutil.rmtree(target)
+    if (target / ".git").exists():
+        head = Git(session, target).ask("rev-parse", "--short=7", "HEAD")
+        session.log.comment(f"Plugin {place.label} already checked out ({head or 'unknown commit'})")
+        return _checked(plugin, target, target / place.subfolder)
+    if place.version:
+        check_revision(place.version, "plugin version")
+    plugins_path.mkdir(parents=True, exist_ok=True)
+    # Cloned beside its place and then moved: half a clone never stands where a whole one should.
+    part = Path(tempfile.mkdtemp(prefix=".new-", dir=plugins_path))
+    try:
+        _clone(session, place, part, wait)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return _checked(plugin, target, target / place.subfolder)
+
+
+def _clone(session: JobSession, place: PluginPlace, part: Path, wait: Callable[[float], bool]) -> None:
+    git = Git(session, part)
+    for attempt in range(CLONE_ATTEMPTS):
+        ended = git.run("clone", "-v", "--recursive", "--", place.repository, ".")
+        if ended.status == 0:
+            break
+        if attempt + 1 == CLONE_ATTEMPTS or wait(CLONE_DELAY_SECONDS):
+            raise PhaseFailed(f"plugin {place.label} could not be cloned from {place.repository}", ended=ended)
+        for entry in part.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    if place.version:
+        git.must("checkout", "-f", place.version, "--")
+
+
+def find_vendored_plugin(plugin: Plugin, checkout: Path) -> PluginCheckout:
+    """A plugin that is part of the checked-out repository.
+
+    Raises:
+        PhaseFailed: it is not there, or its source leads out of the repository.
+    """
+    folder = checkout / plugin.place.location
+    return _checked(plugin, checkout, folder)
+
+
+def _checked(plugin: Plugin, root: Path, folder: Path) -> PluginCheckout:
+    hooks = folder / "hooks"
+    if not hooks.resolve().is_relative_to(root.resolve()):
+        raise PhaseFailed(f"plugin {plugin.place.label} leads out of {root}")
+    if not hooks.is_dir():
+        raise PhaseFailed(f"plugin {plugin.place.label} has no folder of hooks")
+    return PluginCheckout(plugin, root, hooks)
+
+
+def plugin_environment(plugin: Plugin) -> tuple[dict[str, str], str]:
+    """The variables that tell a plugin's hooks its configuration.
+
+    Returns:
+        The variables, and a warning; the warning is empty when all is well. A null anywhere in the configuration
+        leaves out all of them, as the stock agent does.
+    """
+    name = _variable(plugin.place.name)
+    flat: dict[str, str] = {}
+    if not _flatten(flat, f"BUILDKITE_PLUGIN_{name}", plugin.config):
+        return {}, f"The configuration of plugin {plugin.place.name} holds a null; its hooks get no configuration"
+    values = {
+        "BUILDKITE_PLUGIN_NAME": name,
+        "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(plugin.config, separators=(",", ":"), ensure_ascii=False),
+        **flat,
+    }
+    # Two underscores in a row used to be written as one; both spellings work.
+    values |= {re.sub(r"_+", "_", key): value for key, value in values.items() if "__" in key}
+    return values, ""
+
+
+def _variable(text: str) -> str:
+    return re.sub(r"[-\s]", "_", text.upper())
+
+
+def _flatten(into: dict[str, str], prefix: str, value: Any) -> bool:
+    """Write `value` below `prefix`; False if there is something that no variable can hold."""
+    match value:
+        case Mapping():
+            return all(_flatten(into, f"{prefix}_{_variable(str(key))}", item) for key, item in value.items())
+        case list():
+            return all(_flatten(into, f"{prefix}_{index}", item) for index, item in enumerate(value))
+        case bool():
+            into[prefix] = "true" if value else "false"
+        case str():
+            into[prefix] = value
+        case int() | float():
+            into[prefix] = json.dumps(value)
+        case None:
+            return False
+        case _:
+            into[prefix] = str(value)
+    return True

@@ -1,0 +1,272 @@
+"""Running the processes of a job: each in its own session, under a terminal or a pipe, cancelled with patience.
+
+A process under a terminal is the leader of a session whose controlling terminal it is. When the agent dies without
+a word (SIGKILL), the kernel closes the terminal's other end and sends SIGHUP to the process group: the job does not
+outlive its agent unless it took pains to. A process with a pipe gets SIGPIPE when it next writes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+READ_BYTES = 65_536
+ROWS, COLUMNS = 100, 160
+# What a process leaves behind may still write: so long, and so much, do we listen after the process itself has ended.
+LINGER_MILLISECONDS = 20
+LINGER_BYTES = 1 << 20
+
+# Opening a terminal makes it the controlling one of a session leader that has none (POSIX.1-2017 11.1.3).
+_TAKE_TERMINAL = 'exec "$@" <>"$0" >&0 2>&1'
+
+
+class Why(Enum):
+    """Why a job is ended before its time; the values are the wire's `signal_reason`."""
+
+    CANCELLED = "cancel"
+    TIMED_OUT = "timed_out"
+    AGENT_STOPS = "agent_stop"
+
+    @property
+    def signal_reason(self) -> str:
+        """What to tell the server; it knows of its time-outs itself, and calls both `cancel`."""
+        return "cancel" if self is Why.TIMED_OUT else self.value
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit status, or -1 and the signal that killed it."""
+
+    status: int
+    signal: int = 0
+
+    @property
+    def signal_name(self) -> str:
+        """Such as `SIGTERM`; empty when it was not killed."""
+        if not self.signal:
+            return ""
+        try:
+            return signal.Signals(self.signal).name
+        except ValueError:
+            return f"SIG{self.signal}"
+
+
+class Cancellation:
+    """Ends what a job runs: first asked to (SIGTERM), after a grace period made to (SIGKILL).
+
+    Processes that a job starts during the grace period (its last hooks) are ended at the period's end too.
+
+    Parameters:
+        grace_seconds: how long the job has between the two.
+        ask: the signal that asks.
+    """
+
+    def __init__(self, grace_seconds: float, ask: int = signal.SIGTERM) -> None:
+        self._grace_seconds = grace_seconds
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._groups: set[int] = set()
+        self._timer: threading.Timer | None = None
+        self._over = False
+        self.why: Why | None = None
+        self.requested = threading.Event()
+
+    def request(self, why: Why) -> bool:
+        """End the job. True if this call is the one that did it."""
+        with self._lock:
+            if self.why is not None:
+                return False
+            self.why = why
+            self.requested.set()
+            self._timer = threading.Timer(self._grace_seconds, self._kill)
+            self._timer.daemon = True
+            self._timer.start()
+            self._signal(self._ask)
+            return True
+
+    def enter(self, group: int) -> None:
+        """A process group of the job begins."""
+        with self._lock:
+            self._groups.add(group)
+            if self._over:
+                _signal_group(group, signal.SIGKILL)
+
+    def leave(self, group: int) -> None:
+        """That process group's leader has ended (and was not waited for yet, so its number is still its own)."""
+        with self._lock:
+            self._groups.discard(group)
+
+    def close(self) -> None:
+        """The job is over."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _kill(self) -> None:
+        with self._lock:
+            self._over = True
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        for group in self._groups:
+            _signal_group(group, number)
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass  # it ended by itself just now
+
+
+def run_process(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    directory: Path,
+    output: Callable[[bytes], None],
+    cancellation: Cancellation,
+    terminal: bool,
+) -> Ended:
+    """Run one process of a job to its end.
+
+    Parameters:
+        arguments: program and arguments; a program without a slash is looked up in the environment's PATH.
+        environment: all of the process's variables.
+        directory: its working directory.
+        output: gets what it writes, as it writes it; may block to slow it down.
+        cancellation: ends it.
+        terminal: give it a terminal (standard input, output and error); else it reads nothing and writes to a pipe.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    if terminal:
+        ours, theirs = os.openpty()
+        try:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+            program = _find_program(arguments[0], environment, directory)
+            started = ["/bin/sh", "-c", _TAKE_TERMINAL, os.ttyname(theirs), program, *arguments[1:]]
+            process = _start(started, environment, directory, theirs)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+    else:
+        ours, theirs = os.pipe()
+        try:
+            program = _find_program(arguments[0], environment, directory)
+            process = _start([program, *arguments[1:]], environment, directory, theirs)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+    try:
+        return _follow(process, ours, output, cancellation)
+    finally:
+        os.close(ours)
+
+
+def _find_program(name: str, environment: Mapping[str, str], directory: Path) -> str:
+    """Where a program is, found before anything starts: a missing one is an error, not a shell's message."""
+    if "/" in name:
+        if not (directory / name).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return name
+    for folder in environment.get("PATH", os.defpath).split(os.pathsep):
+        candidate = Path(folder or ".") / name
+        if os.access(candidate, os.X_OK) and candidate.is_file():
+            return str(candidate)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _start(
+    arguments: Sequence[str], environment: Mapping[str, str], directory: Path, theirs: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=directory,
+        start_new_session=True,
+    )
+
+
+def _follow(
+    process: subprocess.Popen[bytes], ours: int, output: Callable[[bytes], None], cancellation: Cancellation
+) -> Ended:
+    group = process.pid
+    cancellation.enter(group)
+    left = False
+    ended = os.pidfd_open(process.pid)
+    try:
+        os.set_blocking(ours, False)
+        poll = select.poll()
+        poll.register(ours, select.POLLIN)
+        poll.register(ended, select.POLLIN)
+        open_still = True
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if ours in ready:
+                open_still = _pass_on(ours, output) is not None
+                if not open_still:
+                    poll.unregister(ours)
+            elif ended in ready:
+                break
+        cancellation.leave(group)
+        left = True
+        quiet = select.poll()
+        quiet.register(ours, select.POLLIN)
+        lingered = 0
+        while open_still and lingered < LINGER_BYTES and quiet.poll(LINGER_MILLISECONDS):
+            size = _pass_on(ours, output)
+            open_still = size is not None
+            lingered += size or 0
+        code = process.wait()
+        return Ended(code) if code >= 0 else Ended(-1, -code)
+    except BaseException:
+        _signal_group(group, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        os.close(ended)
+        if not left:
+            cancellation.leave(group)
+
+
+def _pass_on(ours: int, output: Callable[[bytes], None]) -> int | None:
+    """Hand over what can be read now, in blocks as large as there is; its size, or None at the end of the output."""
+    blocks: list[bytes] = []
+    size = 0
+    open_still = True
+    while size < READ_BYTES:
+        try:
+            block = os.read(ours, READ_BYTES)
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno != errno.EIO:  # Linux says so when nobody holds a terminal's other end any more
+                raise
+            block = b""
+        if not block:
+            open_still = False
+            break
+        blocks.append(block)
+        size += len(block)
+    if blocks:
+        output(b"".join(blocks))
+    return size if open_still else None

@@ -1,0 +1,173 @@
+"""Hiding secrets in output: which values are secret, and replacing them in a stream, across the borders of blocks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+MARK = b"[REDACTED]"
+# Shorter values would hide half of every log.
+MIN_BYTES = 6
+
+# Names of variables whose values are secret, as the stock agent has them.
+DEFAULT_PATTERNS = (
+    "*_PASSWORD",
+    "*_SECRET",
+    "*_TOKEN",
+    "*_PRIVATE_KEY",
+    "*_SSH_KEY",
+    "*_ACCESS_KEY",
+    "*_SECRET_KEY",
+    "*_CONNECTION_STRING",
+    "*_API_KEY",
+)
+
+_GO_ESCAPES = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
+    "\v": "\\v", "\\": "\\\\", '"': '\\"',
+}  # fmt: skip
+
+
+def is_secret_name(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a variable's name matches one of the patterns (`*` and `?`)."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The secret values of an environment.
+
+    Returns:
+        Name to value for those that are long enough to be hidden, and the names of those that are not.
+    """
+    named = {name: value for name, value in environment.items() if value and is_secret_name(name, patterns)}
+    hidden = {
+        name: value for name, value in named.items() if len(value.encode("utf-8", "surrogateescape")) >= MIN_BYTES
+    }
+    return hidden, sorted(set(named) - set(hidden))
+
+
+def spellings(value: str) -> set[bytes]:
+    """The ways in which output may spell a secret: as it is, quoted, and with its line breaks changed.
+
+    Returns:
+        Byte strings of at least `MIN_BYTES`; empty when the value is shorter.
+    """
+    texts = {
+        value,
+        value.strip(),
+        go_quoted(value),
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+    }
+    texts.add(value.replace("'", "'\\''"))
+    if "\n" in value:
+        # A terminal writes CR LF for LF; a shell that splits words writes a space.
+        for text in (value, value.strip()):
+            plain = text.replace("\r\n", "\n")
+            texts |= {plain, plain.replace("\n", "\r\n"), plain.replace("\n", " ")}
+    encoded = {text.encode("utf-8", "surrogateescape") for text in texts}
+    return {text for text in encoded if len(text) >= MIN_BYTES}
+
+
+def go_quoted(value: str) -> str:
+    """`value` as Go's `%q` writes it, without the quotes."""
+    pieces = []
+    for character in value:
+        if character in _GO_ESCAPES:
+            pieces.append(_GO_ESCAPES[character])
+        elif character.isprintable():
+            pieces.append(character)
+        elif ord(character) < 0x80:
+            pieces.append(f"\\x{ord(character):02x}")
+        elif ord(character) < 0x10000:
+            pieces.append(f"\\u{ord(character):04x}")
+        else:
+            pieces.append(f"\\U{ord(character):08x}")
+    return "".join(pieces)
+
+
+class Redactor:
+    """Replaces secrets in a stream of bytes with `[REDACTED]`; secrets that overlap become one mark.
+
+    What could be the beginning of a secret is held back until more bytes show whether it is one, and nothing else is:
+    output that holds no such beginning comes out at once.
+    """
+
+    def __init__(self) -> None:
+        self._needles: set[bytes] = set()
+        self._search: Any = None
+        self._starts: re.Pattern[bytes] | None = None
+        self._by_start: dict[int, list[bytes]] = {}
+        self._longest = 0
+        self._held = b""
+        # So many bytes of `_held` belong to a secret whose mark was written already.
+        self._hidden = 0
+
+    def add(self, value: str) -> None:
+        """Hide `value` from now on. What was held back for other secrets stays held back."""
+        self.add_all([value])
+
+    def add_all(self, values: Iterable[str]) -> None:
+        """Hide all `values` from now on."""
+        fresh = {spelling for value in values for spelling in spellings(value)} - self._needles
+        if not fresh:
+            return
+        from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
+        self._needles |= fresh
+        needles = sorted(self._needles)
+        self._search = BytesAhoCorasick(needles, matchkind=MatchKind.Standard)
+        self._longest = max(map(len, needles))
+        self._by_start = {}
+        for needle in needles:
+            self._by_start.setdefault(needle[0], []).append(needle)
+        self._starts = re.compile(b"[" + b"".join(re.escape(bytes([first])) for first in self._by_start) + b"]")
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the stream; give those that can be shown now."""
+        if self._search is None:
+            return data
+        block = self._held + data
+        keep_from = self._first_beginning(block)
+        return self._replace(block, keep_from)
+
+    def flush(self) -> bytes:
+        """What was held back; call it where the stream ends."""
+        if self._search is None or not self._held:
+            return b""
+        return self._replace(self._held, len(self._held))
+
+    def _replace(self, block: bytes, keep_from: int) -> bytes:
+        found = self._search.find_matches_as_indexes(block, overlapping=True)
+        spans = sorted((start, end) for _, start, end in found)
+        output = []
+        position = self._hidden
+        marked = self._hidden > 0
+        for start, end in spans:
+            if start >= keep_from:
+                break
+            if marked and start < position:
+                position = max(position, end)  # overlaps the secret before it: one mark for both
+                continue
+            output += [block[position:start], MARK]
+            position, marked = end, True
+        if position < keep_from:
+            output.append(block[position:keep_from])
+            position = keep_from
+        self._held = block[keep_from:]
+        self._hidden = position - keep_from
+        return b"".join(output)
+
+    def _first_beginning(self, block: bytes) -> int:
+        """Where the longest end of `block` starts that is the beginning, but not the whole, of a secret."""
+        assert self._starts is not None
+        length = len(block)
+        for match in self._starts.finditer(block, max(0, length - self._longest + 1)):
+            at = match.start()
+            tail = block[at:]
+            if any(len(needle) > len(tail) and needle.startswith(tail) for needle in self._by_start[block[at]]):
+                return at
+        return length
