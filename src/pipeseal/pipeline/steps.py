@@ -2,16 +2,19 @@
 
 The names are the ecosystem's own. Member by member rules (aliases, coercions, what falls back to an unknown step)
 are in `parse.py`; how each value is written again is in `render.py`. Values inside unknown members are generic:
-None, bool, int, float, str, `list`, and `dict` with text keys in source order (dates and unsigned 64-bit numbers
-have their own types, see `values.py`).
+None, bool, int, float, str, `Timestamp`, `list`, and `dict` with text keys in source order (see `values.py`). They
+are shared freely between steps and pipelines: build new ones instead of changing them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-Value: TypeAlias = Any  # a generic value, see the module's first paragraph
+from pipeseal.pipeline.values import Value
+
+if TYPE_CHECKING:
+    from pipeseal.pipeline.origin import Origin
 
 
 @dataclass(slots=True)
@@ -48,12 +51,17 @@ class Adjustment:
 class Matrix:
     """A matrix: dimension name (`""` for the anonymous one) to its values, in source order.
 
-    `setup` is None when the long form had no `setup` at all.
+    `setup` is None when the long form had no `setup` at all; a dimension written as null is None.
     """
 
-    setup: dict[str, list[str]] | None
+    setup: dict[str, list[str] | None] | None
     adjustments: list[Adjustment | None] = field(default_factory=list)
     rest: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """No dimensions, adjustments or unknown members: signed as if absent. An anonymous dimension counts."""
+        return not self.setup and not self.adjustments and not self.rest
 
 
 @dataclass(slots=True)
@@ -95,12 +103,12 @@ class Signature:
 
     Parameters:
         algorithm: the name the signer wrote, such as `EdDSA`; authenticated only as part of the payload.
-        signed_fields: names of what was signed.
+        signed_fields: names of what was signed; None when the member was missing or null.
         value: detached compact JWS (RFC 7515 appendix F).
     """
 
     algorithm: str
-    signed_fields: list[str]
+    signed_fields: list[str] | None
     value: str
 
 
@@ -161,10 +169,15 @@ class GroupStep:
 
 @dataclass(slots=True)
 class UnknownStep:
-    """A step that could not be read as any kind; raw content kept, never signed, never run."""
+    """A step that could not be read as any kind; raw content kept, never signed, never run.
+
+    Parameters:
+        content: the step as written.
+        reason: why, one lower-case sentence.
+    """
 
     content: Value
-    reason: str = ""
+    reason: str = field(default="", compare=False)
 
 
 Step: TypeAlias = CommandStep | WaitStep | InputStep | TriggerStep | GroupStep | UnknownStep
@@ -178,6 +191,8 @@ class Pipeline:
         env: pipeline-level variables in source order.
         warnings: what was understood only in part, one sentence each with file, line and column.
         rest: unknown top-level members, as written.
+        env_is_set: `env` was given as a mapping, which is written again even when it is empty.
+        origin: the text it was parsed from, to say where something stands; None for one that was built.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -185,4 +200,6 @@ class Pipeline:
     secrets: list[Secret] = field(default_factory=list)
     checkout: Checkout | None = None
     rest: dict[str, Value] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list, compare=False)
+    env_is_set: bool = False
+    origin: Origin | None = field(default=None, compare=False, repr=False)

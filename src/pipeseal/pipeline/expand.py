@@ -1,0 +1,101 @@
+"""Putting variables into a whole pipeline, before it is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeseal.errors import MalformedInput
+from pipeseal.pipeline.coerce import Path
+from pipeseal.pipeline.interpolate import interpolate_text
+from pipeseal.pipeline.jsontext import show_path
+from pipeseal.pipeline.steps import Pipeline
+from pipeseal.pipeline.transform import Located, transform_checkout, transform_rest, transform_steps
+from pipeseal.pipeline.values import scrub
+
+
+def interpolate_pipeline(
+    pipeline: Pipeline, env: Mapping[str, str], *, prefer_runtime_env: bool = False
+) -> tuple[Pipeline, dict[str, str]]:
+    """The pipeline with variables expanded in every text that is open to them.
+
+    First the pipeline's own variables, one by one in source order, names and values, each visible to the next. Then
+    steps, checkout and unknown members. Secrets, signatures, `checkout.ssh_secret`, `skip` of adjustments and unknown
+    members of caches stay as written.
+
+    Parameters:
+        pipeline: the pipeline; stays as it is.
+        env: variables of the process.
+        prefer_runtime_env: let variables of the process win over the pipeline's of the same name, for expansion.
+
+    Returns:
+        A new pipeline, sharing with the old one what did not change; and the variables as they are afterwards (with
+        surrogate escapes where bytes are no UTF-8, as in `os.environ`).
+
+    Raises:
+        MalformedInput: `interpolation.syntax` and `interpolation.unset`, with the step and member it happened in.
+    """
+    variables = dict(env)
+    # Expansion of a text is a pure function of the variables, which stand still after the env block.
+    known: dict[str, str] = {}
+
+    def rewrite(text: str) -> str:
+        if "$" not in text:
+            return text
+        done = known.get(text)
+        if done is None:
+            done = known[text] = scrub(interpolate_text(text, variables))
+        return done
+
+    own = _interpolate_env(pipeline, variables, prefer_runtime_env=prefer_runtime_env)
+    try:
+        steps = transform_steps(pipeline.steps, rewrite)
+        try:
+            checkout = transform_checkout(pipeline.checkout, rewrite)
+        except MalformedInput as error:
+            raise Located(("checkout",), error) from None
+        rest = transform_rest(pipeline.rest, rewrite)
+    except Located as located:
+        raise _placed(pipeline, located.path, located.error) from None
+    interpolated = Pipeline(
+        steps=steps,
+        env=own,
+        secrets=pipeline.secrets,
+        checkout=checkout,
+        rest=rest,
+        warnings=pipeline.warnings,
+        env_is_set=pipeline.env_is_set,
+        origin=pipeline.origin,
+    )
+    return interpolated, variables
+
+
+def _interpolate_env(pipeline: Pipeline, variables: dict[str, str], *, prefer_runtime_env: bool) -> dict[str, str]:
+    waiting = dict(pipeline.env)
+    done: dict[str, tuple[int, str]] = {}
+    for place, old in enumerate(pipeline.env):
+        if old not in waiting:
+            continue
+        value = waiting.pop(old)
+        try:
+            new = interpolate_text(old, variables)
+            value = interpolate_text(value, variables)
+        except MalformedInput as error:
+            raise _placed(pipeline, ("env", old), error) from None
+        # A new name takes the old one's place, and drops whoever has that name.
+        if new != old:
+            waiting.pop(scrub(new), None)
+        done[scrub(new)] = (place, scrub(value))
+        if not (prefer_runtime_env and new in variables):
+            variables[new] = value
+    return {name: value for name, (_, value) in sorted(done.items(), key=lambda item: item[1][0])}
+
+
+def _placed(pipeline: Pipeline, path: Path, error: MalformedInput) -> MalformedInput:
+    position = pipeline.origin.find(path) if pipeline.origin is not None else None
+    return MalformedInput(
+        error.code,
+        f"`{show_path(path)}`: {error.message}" if path else error.message,
+        help=error.help,
+        evidence=error.evidence,
+        position=position,
+    )
