@@ -1,1 +1,1 @@
-"""May this job run? Pure functions from evidence to a decision."""
+"""May this job run? Pure functions from what a server claims to a decision."""

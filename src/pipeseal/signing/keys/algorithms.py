@@ -1,8 +1,8 @@
 """Which algorithms there are, and what key each needs.
 
 One table. A signature's verifier is chosen by the algorithm written in the trusted key, never by what the signature
-says of itself (RFC 8725 section 3.1). RS256, RS384 and RS512 verify, for keys held in a cloud key service, and never
-sign.
+says of itself (RFC 8725 section 3.1). RS256, RS384 and RS512 are here for keys held in cloud key services; none are
+made.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ class Algorithm(NamedTuple):
         name: the JOSE name (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864).
         kty: the JWK key type it needs.
         hash_bits: size of its SHA-2 hash; 0 when the algorithm brings its own.
-        signs: whether we make such signatures, or only check them.
         uploads: whether `pipeline upload` and `tool sign` take such a key from a file, as the stock agent does.
     """
 
     name: str
     kty: Literal["OKP", "EC", "RSA", "oct"]
     hash_bits: int
-    signs: bool = True
     uploads: bool = False
 
 
@@ -42,9 +40,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("HS256", "oct", 256),
         Algorithm("HS384", "oct", 384),
         Algorithm("HS512", "oct", 512),
-        Algorithm("RS256", "RSA", 256, signs=False),
-        Algorithm("RS384", "RSA", 384, signs=False),
-        Algorithm("RS512", "RSA", 512, signs=False),
+        Algorithm("RS256", "RSA", 256),
+        Algorithm("RS384", "RSA", 384),
+        Algorithm("RS512", "RSA", 512),
     )
 }
 

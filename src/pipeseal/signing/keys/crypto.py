@@ -44,7 +44,7 @@ def make_signer(key: Jwk) -> Signer:
             `key.not_private`: a public key.
     """
     algorithm = ALGORITHMS.get(key.alg or "")
-    if algorithm is None or not algorithm.signs:
+    if algorithm is None:
         raise _unusable(key, f"has the algorithm {key.alg or '(none)'}, which steps are not signed with")
     if algorithm.kty != key.kty:
         raise _unusable(key, f"is of type {key.kty}, and {algorithm.name} needs {algorithm.kty}")

@@ -20,7 +20,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 # Names that can be generated, the ones that every agent of the ecosystem signs with first.
 GENERATED = tuple(
     sorted(
-        (name for name, row in ALGORITHMS.items() if row.signs and name != "Ed25519"),
+        (name for name in ALGORITHMS if name != "Ed25519" and not name.startswith("RS")),
         key=lambda name: not ALGORITHMS[name].uploads,
     )
 )
