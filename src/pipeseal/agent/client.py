@@ -83,7 +83,7 @@ class AgentClient:
         on_failure: Callable[[str, PipesealError, float], None] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
-        self._token = token
+        self.token = token
         self.pool = pool or ConnectionPool(parse_endpoint(endpoint), user_agent=user_agent())
         self.stop = stop or threading.Event()
         self._on_failure = on_failure
@@ -256,16 +256,23 @@ class AgentClient:
         )
 
     def _once(
-        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
         answer = self.pool.request(
             method,
             path,
-            token=self._token,
+            token=self.token,
             body=body,
             headers=headers,
-            timeout_seconds=TIMEOUT_SECONDS,
-            max_bytes=MAX_ANSWER_BYTES,
+            timeout_seconds=timeout_seconds,
+            max_bytes=max_bytes,
         )
         if 200 <= answer.status < 300:
             return answer

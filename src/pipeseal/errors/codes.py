@@ -346,7 +346,7 @@ CODES: tuple[Code, ...] = (
         "The signature leaves out a field that every signature of such a step has to cover.",
         (
             "secrets or checkout settings were added to the step after it was signed",
-            "the control plane copied the pipeline's secrets into the step; `pipeseal tool sign` does so before signing",
+            "the control plane copied the pipeline's secrets into the step; `pipeseal tool sign` does so first",
             "somebody added something to a signed step",
         ),
         "Sign the step again as it now is.",
@@ -641,7 +641,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "json.lost_text",
         "text would change by being read",
-        "Half of a surrogate pair, or bytes that are not UTF-8, would be replaced, so that different texts become one.",
+        "Half of a surrogate pair, or bytes that are not UTF-8, would be replaced, so different texts become one.",
         ("a program cut a text in the middle of a character", "somebody makes two texts look alike to the verifier"),
         "Send text as valid UTF-8.",
     ),
@@ -684,7 +684,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "environment.value",
         "variable that no program can get",
-        "A variable of the job holds a NUL byte or is longer than the system hands to a program, so the job was refused.",
+        "A variable of the job holds a NUL byte, or is longer than the system hands on, so the job was refused.",
         ("a file's contents were put into a variable", "somebody tries to make the agent fail"),
         "Hand large values over as artifacts or files.",
     ),

@@ -1,0 +1,131 @@
+"""What the step and the agent put into one job's variables; `environment` puts it together with the server's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeseal.agent.environment import JobEnvironment, build_environment
+from pipeseal.agent.settings import AgentSettings
+from pipeseal.pipeline.render import plugins_value, render_json
+from pipeseal.policy.decision import ApprovedJob
+
+_SLUGS = ("BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG")
+
+
+class AgentFacts(NamedTuple):
+    """The agent, as its jobs see it.
+
+    Parameters:
+        id, name: its identity.
+        endpoint: URL of the Agent API.
+        token: the job's own token.
+        launcher: folder that comes first in PATH.
+    """
+
+    id: str
+    name: str
+    endpoint: str
+    token: str
+    launcher: Path
+
+
+def compose_environment(
+    approved: ApprovedJob, settings: AgentSettings, agent: AgentFacts, base: Mapping[str, str]
+) -> JobEnvironment:
+    """All variables of a job.
+
+    Parameters:
+        approved: the job.
+        base: variables of the agent that every job gets.
+
+    Raises:
+        VerificationError: as `build_environment`.
+    """
+    covered = approved.proven_variables if approved.verified is not None else None
+    step = {
+        **approved.step.env,
+        "BUILDKITE_COMMAND": approved.command,
+        "BUILDKITE_REPO": approved.repository_url,
+    }
+    if approved.plugins:
+        step["BUILDKITE_PLUGINS"] = render_json(plugins_value(list(approved.plugins)))
+    checkout = approved.step.checkout
+    if checkout is not None and checkout.skip is not None:
+        step["BUILDKITE_SKIP_CHECKOUT"] = _boolean(checkout.skip)
+    if checkout is not None and checkout.submodules is not None:
+        step["BUILDKITE_GIT_SUBMODULES"] = _boolean(checkout.submodules)
+    own = _own_variables(settings, agent)
+    own["BUILDKITE_JOB_ID"] = approved.job_id
+    decided = set(step) | set(covered or ())
+    checkout_variables = _checkout_variables(settings, agent, approved.env)
+    own |= {name: value for name, value in checkout_variables.items() if name not in decided}
+    own["PATH"] = os.pathsep.join(part for part in (str(agent.launcher), _path(approved, covered, base)) if part)
+    return build_environment(base=base, server=approved.env, covered=covered, step=step, own=own)
+
+
+def path_segment(name: str) -> str:
+    """`name` as one part of a path; never `..`, never empty."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:100] or "none"
+
+
+def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]:
+    own = {
+        "BUILDKITE": "true",
+        "CI": "true",
+        "BUILDKITE_AGENT_ID": agent.id,
+        "BUILDKITE_AGENT_NAME": agent.name,
+        "BUILDKITE_AGENT_PID": str(os.getpid()),
+        "BUILDKITE_AGENT_ENDPOINT": agent.endpoint,
+        "BUILDKITE_AGENT_ACCESS_TOKEN": agent.token,
+        "BUILDKITE_BIN_PATH": str(agent.launcher),
+        "BUILDKITE_BUILD_PATH": str(settings.build_path),
+        "BUILDKITE_HOOKS_PATH": str(settings.hooks_path or ""),
+        "BUILDKITE_PLUGINS_PATH": str(settings.plugins_path),
+        "BUILDKITE_COMMAND_EVAL": _boolean(not settings.no_command_eval),
+        "BUILDKITE_PLUGINS_ENABLED": _boolean(not settings.no_plugins),
+        "BUILDKITE_LOCAL_HOOKS_ENABLED": _boolean(not settings.no_local_hooks),
+        "BUILDKITE_STRICT_SINGLE_HOOKS": _boolean(settings.strict_single_hooks),
+        "BUILDKITE_SHELL": settings.shell,
+        "BUILDKITE_REDACTED_VARS": ",".join(settings.redacted_vars),
+        "BUILDKITE_CANCEL_GRACE_PERIOD": f"{settings.cancel_grace_period:g}",
+    }
+    # A path, not the key: whoever runs on an agent that uploads may sign, which is what such an agent is for.
+    if settings.signing_jwks_file is not None:
+        own["BUILDKITE_AGENT_JWKS_FILE"] = str(settings.signing_jwks_file)
+        if settings.signing_jwks_key_id:
+            own["BUILDKITE_AGENT_JWKS_KEY_ID"] = settings.signing_jwks_key_id
+    return own
+
+
+def _checkout_variables(settings: AgentSettings, agent: AgentFacts, server: Mapping[str, str]) -> dict[str, str]:
+    """The operator's checkout settings; they hold where the step has not decided."""
+    values = {
+        "BUILDKITE_GIT_CLONE_FLAGS": settings.git_clone_flags,
+        "BUILDKITE_GIT_FETCH_FLAGS": settings.git_fetch_flags,
+        "BUILDKITE_GIT_CHECKOUT_FLAGS": settings.git_checkout_flags,
+        "BUILDKITE_GIT_CLEAN_FLAGS": settings.git_clean_flags,
+    }
+    if settings.skip_checkout:
+        values["BUILDKITE_SKIP_CHECKOUT"] = "true"
+    if settings.no_git_submodules:
+        values["BUILDKITE_GIT_SUBMODULES"] = "false"
+    if settings.git_skip_fetch_existing_commits:
+        values["BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS"] = "true"
+    folder = settings.build_path / path_segment(agent.name)
+    for name in _SLUGS:
+        folder /= path_segment(server.get(name, ""))
+    values["BUILDKITE_BUILD_CHECKOUT_PATH"] = str(folder)
+    return values
+
+
+def _path(approved: ApprovedJob, covered: frozenset[str] | None, base: Mapping[str, str]) -> str:
+    decided = covered is None or "PATH" in covered
+    return (approved.env.get("PATH") if decided else None) or base.get("PATH", os.defpath)
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,336 @@
+"""One job from accept to finish: start, log, verify, then refuse or run.
+
+`policy.evaluate` decides before anything else of the job happens; what runs is built from the `ApprovedJob` it gives
+and from the operator's settings. A job that is refused starts no process, makes no folder and touches no repository.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeseal.agent.agentlog import AgentLog
+from pipeseal.agent.checkout import CheckoutPlan, MetaData
+from pipeseal.agent.client import AgentClient
+from pipeseal.agent.environment import JobEnvironment, render_environment_file
+from pipeseal.agent.jobenvironment import AgentFacts, compose_environment, path_segment
+from pipeseal.agent.joblog import JobLog
+from pipeseal.agent.lifecycle import JobWork, Lifecycle
+from pipeseal.agent.logstream import LogStream
+from pipeseal.agent.processes import Cancellation, Ended, Why
+from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.settings import AgentSettings
+from pipeseal.agentapi.job import Job, parse_job
+from pipeseal.agentapi.messages import FinishRequest, Refusal
+from pipeseal.clock import Clock, render_timestamp
+from pipeseal.errors import MalformedInput, PipesealError, VerificationError, escape_control, render_error
+from pipeseal.policy.decision import ApprovedJob, Refused
+from pipeseal.policy.evaluate import evaluate
+from pipeseal.policy.settings import VerificationSettings
+
+MIN_CHUNK_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What all jobs of an agent share.
+
+    Parameters:
+        settings: the operator's.
+        verification: whose signatures are believed, and what happens without one.
+        base: variables of the agent that every job gets.
+        launcher: folder that holds our `buildkite-agent`.
+        clock: the time.
+    """
+
+    settings: AgentSettings
+    verification: VerificationSettings
+    base: Mapping[str, str]
+    launcher: Path
+    clock: Clock
+
+
+class _Outcome(NamedTuple):
+    """How a job ended."""
+
+    ended: Ended
+    signal_reason: str = ""
+    refusal: Refusal | None = None
+
+
+class JobRun:
+    """One job.
+
+    Parameters:
+        data: the server's answer to accept.
+        job_id: the id that was accepted.
+        context: what all jobs share.
+        client: the session's client; the job gets its own with the job's token.
+        agent_id, agent_name: who runs it.
+        log: the agent's log.
+        last_job: the agent disconnects after this job, and says so.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        job_id: str,
+        *,
+        context: JobContext,
+        client: AgentClient,
+        agent_id: str,
+        agent_name: str,
+        log: AgentLog,
+        last_job: bool,
+    ) -> None:
+        self._data = data
+        self.job_id = job_id
+        self._context = context
+        self._session_client = client
+        self._agent_id = agent_id
+        self._agent_name = agent_name
+        self._log = log
+        self._last_job = last_job
+        self._cancellation = Cancellation(context.settings.cancel_grace_period)
+        self._session: JobSession | None = None
+        self.client: AgentClient | None = None
+
+    def cancel(self, why: Why) -> None:
+        """End the job before its time; may be called from any thread, and more than once."""
+        session = self._session
+        if session is not None:
+            session.environment["BUILDKITE_JOB_CANCELLED"] = "true"
+            if why is Why.TIMED_OUT:
+                session.environment["BUILDKITE_JOB_TIMED_OUT"] = "true"
+        if self._cancellation.request(why):
+            self._log.info("Cancelling the job", job=self.job_id, reason=why.signal_reason)
+
+    def run(self) -> None:
+        """Run the job to its end; whatever happens is told to the server and the log, and never raised."""
+        try:
+            job = parse_job(self._data)
+            if job.id != self.job_id:
+                raise MalformedInput(
+                    "job.other",
+                    f"asked for job {self.job_id}, and got job {escape_control(job.id[:80]) or 'without id'}",
+                )
+        except PipesealError as error:
+            self._refuse_unread(error)
+            return
+        self.client = self._session_client.with_token(job.token or self._session_client.token, stop=threading.Event())
+        try:
+            self.client.start_job(job.id, render_timestamp(self._context.clock.now()))
+        except PipesealError as error:
+            self._log.error(f"Could not start the job: {error}", job=job.id, code=error.code)
+            return
+        self._log.info("Started job", job=job.id)
+        outcome, failed_chunks = self._with_log(job, self.client)
+        self._cancellation.close()
+        self._finish(self.client, outcome, failed_chunks)
+
+    def _with_log(self, job: Job, client: AgentClient) -> tuple[_Outcome, int]:
+        def append(sequence: int, offset: int, size: int, compressed: bytes) -> None:
+            client.append_log(job.id, sequence, offset, size, compressed)
+
+        stream = LogStream(
+            append,
+            max_chunk_bytes=max(job.chunk_bytes, MIN_CHUNK_BYTES),
+            interval_seconds=job.chunk_seconds,
+            on_lost=lambda error: self._log.warn(f"Lost a part of the log: {error}", job=job.id, code=error.code),
+        )
+        log = JobLog(stream, self._context.clock, timestamps=not self._context.settings.no_ansi_timestamps)
+        try:
+            outcome = self._judge_and_run(job, client, log)
+        except Exception as error:
+            # A fault of ours must end this job, visibly, and not this agent.
+            self._log.error(f"The agent failed while running the job: {error!r}", job=job.id)
+            log.error(f"The agent failed: {type(error).__name__}")
+            outcome = _Outcome(Ended(-1), "process_run_error")
+        finally:
+            log.close()
+        return outcome, log.failed_chunks
+
+    def _judge_and_run(self, job: Job, client: AgentClient, log: JobLog) -> _Outcome:
+        settings = self._context.settings
+        decision = evaluate(job, self._context.verification)
+        if decision.log:
+            log.lines("\n".join(decision.log))
+        if isinstance(decision, Refused):
+            refusal = Refusal(
+                code=decision.code,
+                message=decision.reason,
+                fields=list(decision.fields),
+                evidence=dict(decision.evidence),
+            )
+            return self._refused(job, refusal, decision.signal_reason)
+        try:
+            self._check_allowed(decision)
+            environment = self._environment(decision, client)
+        except VerificationError as error:
+            log.lines(f"+++ ⛔ Refused by agent {self._agent_name}\n{render_error(error)}\nNothing was run.")
+            refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
+            return self._refused(job, refusal, "agent_refused")
+        self._tell_environment(environment, log, job.id)
+        values = environment.values
+        session = JobSession(
+            environment=values,
+            directory=settings.build_path,
+            log=log,
+            cancellation=self._cancellation,
+            terminal=not settings.no_pty,
+            redacted_patterns=settings.redacted_vars,
+        )
+        self._session = session
+        try:
+            settings.build_path.mkdir(parents=True, exist_ok=True)
+            file = session.scratch / "environment"
+            file.write_text(render_environment_file(environment.server), encoding="utf-8", errors="surrogateescape")
+            values["BUILDKITE_ENV_FILE"] = str(file)
+            ended = self._run_phases(decision, session, client)
+        except PhaseFailed as error:
+            log.error(str(error))
+            return _Outcome(Ended(-1), "process_run_error")
+        finally:
+            session.close()
+        why = self._cancellation.why
+        if why is not None:
+            name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(
+                why, "as asked for"
+            )
+            log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
+            return _Outcome(Ended(-1, ended.signal or 15), why.signal_reason)
+        return _Outcome(ended)
+
+    def _run_phases(self, approved: ApprovedJob, session: JobSession, client: AgentClient) -> Ended:
+        settings = self._context.settings
+        if settings.bootstrap_script:
+            arguments = shlex.split(settings.bootstrap_script)
+            if not arguments:
+                raise PhaseFailed("the bootstrap-script setting holds no program")
+            return session.run(arguments)
+        job_id = approved.job_id
+        meta_data = MetaData(
+            has=lambda key: client.has_meta_data(job_id, key),
+            set=lambda key, value: client.set_meta_data(job_id, key, value),
+        )
+        variables = session.environment
+        checkout = approved.step.checkout
+        work = JobWork(
+            command=approved.command,
+            plugins=[(plugin.source, plugin.config) for plugin in approved.plugins],
+            checkout=CheckoutPlan(
+                repository=approved.repository_url,
+                commit=approved.commit or "HEAD",
+                branch=approved.branch,
+                tag=approved.env.get("BUILDKITE_TAG", ""),
+                pull_request=approved.env.get("BUILDKITE_PULL_REQUEST", ""),
+                provider=approved.env.get("BUILDKITE_PIPELINE_PROVIDER", ""),
+                merge_refspec=approved.env.get("BUILDKITE_PULL_REQUEST_USING_MERGE_REFSPEC") == "true",
+                depth=checkout.depth if checkout is not None else None,
+            ),
+            skip_checkout=settings.skip_checkout or (checkout is not None and bool(checkout.skip)),
+            reports_commit=approved.env.get("BUILDKITE_COMMIT_RESOLVED") != "true",
+        )
+        if checkout is not None and checkout.rest:
+            session.log.warning(f"Not supported by this agent, and ignored: checkout {', '.join(checkout.rest)}")
+        lifecycle = Lifecycle(
+            session,
+            settings,
+            work,
+            checkout_path=Path(variables["BUILDKITE_BUILD_CHECKOUT_PATH"]),
+            plugins_path=settings.plugins_path / path_segment(self._agent_name),
+            meta_data=meta_data,
+        )
+        return lifecycle.run()
+
+    # --- the operator's own limits --------------------------------------------------------------------------------
+
+    def _check_allowed(self, approved: ApprovedJob) -> None:
+        settings = self._context.settings
+        if settings.allowed_repositories and not _matches(approved.repository_url, settings.allowed_repositories):
+            raise VerificationError(
+                "repository.not_allowed",
+                f"this agent may not build the repository {approved.repository_url!r}",
+                evidence={"repository": approved.repository_url, "allowed": ", ".join(settings.allowed_repositories)},
+            )
+        if settings.allowed_plugins:
+            for plugin in approved.plugins:
+                if not _matches(plugin.source, settings.allowed_plugins):
+                    raise VerificationError(
+                        "plugin.not_allowed",
+                        f"this agent may not use the plugin {plugin.source!r}",
+                        evidence={"plugin": plugin.source, "allowed": ", ".join(settings.allowed_plugins)},
+                    )
+
+    def _environment(self, approved: ApprovedJob, client: AgentClient) -> JobEnvironment:
+        agent = AgentFacts(self._agent_id, self._agent_name, client.endpoint, client.token, self._context.launcher)
+        return compose_environment(approved, self._context.settings, agent, self._context.base)
+
+    def _tell_environment(self, environment: JobEnvironment, log: JobLog, job_id: str) -> None:
+        if environment.left_out:
+            log.lines(
+                "\n".join(
+                    [
+                        f"~~~ ⚠️ Left out {len(environment.left_out)} variables of the server (environment.name)",
+                        *(f"{escape_control(row.name)}: {row.reason}" for row in environment.left_out),
+                        "^^^ +++",
+                    ]
+                )
+            )
+            names = ", ".join(row.name for row in environment.left_out)
+            self._log.warn(f"Left out variables that the server sent: {names}", job=job_id, code="environment.name")
+        if environment.overwritten:
+            names = ",".join(environment.overwritten)
+            environment.values["BUILDKITE_IGNORED_ENV"] = names
+            log.comment(f"Set by this agent, not as the job has it: {names}")
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _refused(self, job: Job, refusal: Refusal, signal_reason: str) -> _Outcome:
+        place = "/".join(
+            job.env.get(name, "") for name in ("BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG")
+        ).strip("/")
+        what = " ".join(word for word in (place, job.env.get("BUILDKITE_LABEL", "")) if word)
+        lines = [refusal.message, *(f"{name}: {value}" for name, value in refusal.evidence.items())]
+        lines += ["nothing was run; checkout and hooks did not start", f"pipeseal explain {refusal.code}"]
+        self._log.refused(f"Refused job {job.id} {what}".strip(), lines, code=refusal.code)
+        return _Outcome(Ended(-1), signal_reason, refusal)
+
+    def _refuse_unread(self, error: PipesealError) -> None:
+        """A job that cannot be read has no token and no log: say so with the session's."""
+        self._log.refused(f"Refused job {self.job_id}", [error.message, "nothing was run"], code=error.code)
+        refusal = Refusal(code=error.code, message=error.message)
+        client = self._session_client.with_token(self._session_client.token, stop=_already_stopped())
+        self._finish(client, _Outcome(Ended(-1), "agent_refused", refusal), 0)
+
+    def _finish(self, client: AgentClient, outcome: _Outcome, failed_chunks: int) -> None:
+        request = FinishRequest(
+            exit_status=str(outcome.ended.status),
+            finished_at=render_timestamp(self._context.clock.now()),
+            chunks_failed_count=failed_chunks,
+            signal=outcome.ended.signal_name,
+            signal_reason=outcome.signal_reason,
+            ignore_agent_in_dispatches=self._last_job,
+            refusal=outcome.refusal,
+        )
+        try:
+            client.finish_job(self.job_id, request)
+        except PipesealError as error:
+            self._log.warn(f"Could not report the end of the job: {error}", job=self.job_id, code=error.code)
+        how = outcome.ended.signal_name or f"status {outcome.ended.status}"
+        self._log.info("Finished job", job=self.job_id, exit=how)
+
+
+def _already_stopped() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.search(pattern, text) for pattern in patterns)

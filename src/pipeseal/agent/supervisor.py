@@ -1,0 +1,140 @@
+"""The agent as a process: starts its workers, watches signals, and ends them gracefully, or not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeseal.agent.agentlog import AgentLog
+from pipeseal.agent.environment import base_environment
+from pipeseal.agent.launcher import Launcher
+from pipeseal.agent.run_job import JobContext
+from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.worker import Worker
+from pipeseal.clock import Clock, SystemClock
+from pipeseal.errors import PipesealError
+from pipeseal.policy.settings import VerificationSettings
+
+# A worker's blocking calls at one time: ping, heartbeat, job state, the job itself, and one to spare.
+THREADS_PER_WORKER = 5
+# After an ungraceful stop a job has its grace period, and the server this long to hear of its end.
+LAST_WORDS_SECONDS = 5.0
+
+
+class Supervisor:
+    """All workers of one agent.
+
+    Parameters:
+        settings: the operator's.
+        verification: whose signatures are believed.
+        log: the agent's log.
+        environment: the process's environment.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        verification: VerificationSettings,
+        log: AgentLog,
+        *,
+        environment: Mapping[str, str],
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._verification = verification
+        self._log = log
+        self._environment = environment
+        self._clock = clock or SystemClock()
+        self._workers: list[Worker] = []
+        self._idle_since: dict[int, float] = {}
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Run until stopped; the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGQUIT, self._stop_now)
+        launcher = Launcher()
+        executor = ThreadPoolExecutor(THREADS_PER_WORKER * self._settings.spawn, thread_name_prefix="agent")
+        context = JobContext(
+            settings=self._settings,
+            verification=self._verification,
+            base=base_environment(self._environment, self._settings.pass_environment),
+            launcher=launcher.folder,
+            clock=self._clock,
+        )
+        self._workers = [
+            Worker(
+                self._settings,
+                context,
+                executor=executor,
+                log=self._log,
+                index=index,
+                clock=self._clock,
+                on_idle=self._note_idle,
+            )
+            for index in range(1, self._settings.spawn + 1)
+        ]
+        watch = asyncio.create_task(self._watch_idleness())
+        try:
+            results = await asyncio.gather(*(worker.run() for worker in self._workers), return_exceptions=True)
+        finally:
+            watch.cancel()
+            launcher.close()
+            executor.shutdown(wait=False, cancel_futures=True)
+        status = 0
+        for result in results:
+            if isinstance(result, PipesealError):
+                self._log.error(f"Worker ended: {result}", code=result.code)
+                status = 1
+            elif isinstance(result, BaseException):
+                raise result
+        return status
+
+    def _signalled(self, name: str) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._log.info(f"{name}: taking no more jobs; a job that runs may finish (once more cancels it)")
+            for worker in self._workers:
+                worker.stop()
+        elif self._signals == 2:
+            self._stop_now()
+        else:
+            self._log.error(f"{name} a third time: ending at once")
+            os._exit(1)
+
+    def _stop_now(self) -> None:
+        self._signals = max(self._signals, 2)
+        self._log.warn("Cancelling what runs and ending")
+        for worker in self._workers:
+            worker.stop_now()
+        limit = self._settings.cancel_grace_period + LAST_WORDS_SECONDS
+        timer = threading.Timer(limit, os._exit, [1])
+        timer.daemon = True
+        timer.start()
+
+    def _note_idle(self, index: int, idle: bool) -> None:
+        if idle:
+            self._idle_since[index] = time.monotonic()
+        else:
+            self._idle_since.pop(index, None)
+
+    async def _watch_idleness(self) -> None:
+        limit = self._settings.disconnect_after_idle_timeout
+        if not limit:
+            return
+        while True:
+            everybody = len(self._idle_since) == len(self._workers)
+            quiet = time.monotonic() - max(self._idle_since.values()) if everybody else 0.0
+            if quiet >= limit:
+                self._log.info(f"Idle for {limit:g} s; ending, as asked")
+                for worker in self._workers:
+                    worker.stop()
+                return
+            await asyncio.sleep(limit - quiet if everybody else min(limit, 1.0))

@@ -1,0 +1,173 @@
+"""`pipeseal agent start`: read the settings, open the keys, say what this agent will and will not run, and run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeseal.agent.options import OPTIONS, WITHOUT_EFFECT, Option
+
+if TYPE_CHECKING:
+    from pipeseal.agent.agentlog import AgentLog
+    from pipeseal.agent.settings import AgentSettings
+    from pipeseal.policy.settings import VerificationSettings
+
+
+def _flag(option: Option) -> click.Option:
+    # Defaults and the environment are `settings.load_settings`' business: here a flag is given, or it is not.
+    help_text = f"{option.help}  [{option.variables[-1]}]"
+    if option.kind == "flag":
+        return click.Option([f"--{option.name}"], is_flag=True, default=None, help=help_text)
+    many = option.kind in {"list", "paths"}
+    metavar = {"list": "A,B", "paths": "PATH,PATH", "path": "PATH", "number": "N", "seconds": "SECONDS"}
+    return click.Option(
+        [f"--{option.name}"], multiple=many, metavar=metavar.get(option.kind, "TEXT"), default=None, help=help_text
+    )
+
+
+def _ignored(name: str) -> click.Option:
+    return click.Option([f"--{name}"], is_flag=True, default=None, hidden=True)
+
+
+def run(config: str | None, **given: Any) -> None:
+    import asyncio
+    import os
+    import sys
+
+    from pipeseal.agent.agentlog import AgentLog
+    from pipeseal.agent.settings import load_settings
+
+    # click leaves out what is empty and writes options that may be repeated as tuples.
+    flags = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
+    settings = load_settings({"config": config, **flags}, os.environ)
+    verification = _open_keys(settings)
+    log = AgentLog(as_json=settings.log_format == "json", colour=False if settings.no_color else None)
+    _check_signing_key(settings, log)
+    log.block(_banner(settings, verification))
+    for note in settings.notes:
+        log.warn(note)
+    for warning in _weak_spots(settings, verification):
+        log.warn(warning)
+
+    from pipeseal.agent.supervisor import Supervisor
+
+    supervisor = Supervisor(settings, verification, log, environment=dict(os.environ))
+    sys.exit(asyncio.run(supervisor.run()))
+
+
+def _open_keys(settings: AgentSettings) -> VerificationSettings:
+    from pipeseal.errors import ConfigurationError
+    from pipeseal.policy.settings import VerificationSettings, parse_on_failure
+
+    on_failure = parse_on_failure(settings.verification_failure_behavior)
+    if settings.verification_jwks_file is not None:
+        from pipeseal.signing.keys.open import load_verification_keys
+
+        if settings.no_verification:
+            raise ConfigurationError(
+                "config.value",
+                "no-verification and verification-jwks-file contradict each other",
+                help="keep one of the two",
+            )
+        keys = load_verification_keys(str(settings.verification_jwks_file))
+        return VerificationSettings(keys=keys, on_failure=on_failure)
+    if not settings.no_verification:
+        raise ConfigurationError(
+            "key.none",
+            "this agent has no verification keys, could not tell a signed job from any other, and does not start",
+            help=(
+                "give it the public keys of your signers with --verification-jwks-file FILE (`pipeseal init` makes "
+                "a pair), or say --no-verification to run whatever the server sends"
+            ),
+        )
+    return VerificationSettings(keys=None, on_failure=on_failure)
+
+
+def _check_signing_key(settings: AgentSettings, log: AgentLog) -> None:
+    """A signing key that jobs could not use later is refused now."""
+    if settings.signing_jwks_file is None:
+        return
+    from pipeseal.signing.keys.files import exposure_of
+    from pipeseal.signing.keys.open import open_signing_key
+
+    open_signing_key(str(settings.signing_jwks_file), settings.signing_jwks_key_id)
+    if exposed := exposure_of(settings.signing_jwks_file):
+        log.warn(exposed)
+
+
+def _banner(settings: AgentSettings, verification: VerificationSettings) -> list[str]:
+    import os
+
+    from pipeseal import __version__
+
+    rows = [("server", f"{settings.endpoint}   (not trusted for steps)")]
+    if verification.keys is None:
+        rows.append(("steps", "NOT VERIFIED: this agent runs whatever the server sends (--no-verification)"))
+    else:
+        names = ", ".join(f"{key.kid} ({key.thumbprint()[:8]}…)" for key in verification.keys)
+        rows.append(("steps", f"verify with {len(verification.keys)} key(s): {names}"))
+        what = (
+            "refuse the job" if verification.on_failure.value == "block" else "say so, and run the job all the same"
+        )
+        rows.append(("enforcement", f"{verification.on_failure.value}: without a good signature, {what}"))
+    if settings.signing_jwks_file is not None:
+        rows.append(("uploads", f"sign with {settings.signing_jwks_file}"))
+    rows.append(("builds", str(settings.build_path)))
+    switches = [
+        f"hooks: {settings.hooks_path or 'none'}",
+        f"plugins: {'off' if settings.no_plugins else 'allowed-plugins set' if settings.allowed_plugins else 'any'}",
+        f"command eval: {'off' if settings.no_command_eval else 'on'}",
+        f"repository hooks: {'off' if settings.no_local_hooks else 'on'}",
+    ]
+    rows.append(("runs", "   ".join(switches)))
+    config = str(settings.config_file or "none")
+    return [f"pipeseal {__version__}  pid {os.getpid()}  config {config}"] + [
+        f"  {name:<12} {text}" for name, text in rows
+    ]
+
+
+def _weak_spots(settings: AgentSettings, verification: VerificationSettings) -> list[str]:
+    spots = list(verification.keys.weaknesses()) if verification.keys is not None else []
+    for name, patterns in (
+        ("allowed-repositories", settings.allowed_repositories),
+        ("allowed-plugins", settings.allowed_plugins),
+    ):
+        spots += [
+            f"{name}: the pattern {pattern!r} is not anchored (^...$); it matches anywhere in a longer text too"
+            for pattern in patterns
+            if not (pattern.startswith(("^", r"\A")) and pattern.endswith(("$", r"\Z")))
+        ]
+    hooks = settings.hooks_path
+    if hooks is not None and hooks.is_dir() and hooks.stat().st_mode & 0o022:
+        spots.append(f"hooks-path: other users can put hooks into {hooks}; chmod go-w {hooks}")
+    config = settings.config_file
+    if config is not None and config.name == "buildkite-agent.cfg":
+        spots.append(f"there is no configuration file of ours, so the stock agent's was read: {config}")
+    return spots
+
+
+agent_start = click.Command(
+    "start",
+    callback=run,
+    help="""Run an agent that verifies every job before it runs it.
+
+    \b
+    Examples:
+      pipeseal agent start --config ~/.config/pipeseal/runner.cfg --token file://$HOME/pipeseal/agent-token
+      pipeseal agent start --endpoint https://ci.example.org/v3 --token file:///etc/pipeseal/token \\
+          --verification-jwks-file /etc/pipeseal/verification.json --queue deploy
+
+    Each flag is also a key of the configuration file (name=value) and an environment variable; a flag wins over the
+    environment, the environment over the file. Without --config the file is ~/.config/pipeseal/agent.cfg, else
+    /etc/pipeseal/agent.cfg, else /etc/buildkite-agent/buildkite-agent.cfg.
+
+    SIGTERM or Ctrl-C once: finish the running job, then end. Twice: cancel it. Three times: end at once.
+    """,
+    params=[
+        click.Option(["--config"], metavar="FILE", help="Configuration file.  [BUILDKITE_AGENT_CONFIG]"),
+        *map(_flag, OPTIONS),
+        *map(_ignored, sorted(WITHOUT_EFFECT - {"log-level"})),
+        click.Option(["--log-level"], hidden=True, default=None),
+    ],
+)
