@@ -113,6 +113,7 @@ class Worker:
             await self._work(session, self._ping_client, registration)
         finally:
             beats.cancel()
+            self._halt.set()
             self._ping_client.close()
             await self._say_goodbye(session)
             client.close()
@@ -266,7 +267,7 @@ class Worker:
             pass
 
     def _report_failure(self, name: str, error: PipesealError, delay: float) -> None:
-        if name != "ping":
+        if name != "ping" and not self._halt.is_set():
             self._log.warn(f"{name} failed, trying again in {delay:.0f} s: {error}", code=error.code)
 
 
