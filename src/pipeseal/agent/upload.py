@@ -1,0 +1,373 @@
+"""`pipeline upload`: find the pipeline, read it, fill in variables, look for secrets, sign it, send it.
+
+Runs inside a job, in a process of its own for every call: what is not needed is not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable, escape_control
+from pipeseal.pipeline.expand import interpolate_pipeline
+from pipeseal.pipeline.parse import parse_all
+from pipeseal.pipeline.render import pipeline_value, render_json
+from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
+
+if TYPE_CHECKING:
+    from pipeseal.agent.client import AgentClient
+    from pipeseal.agent.connection import Answer
+
+# Searched in this order; exactly one of them may be there.
+DEFAULT_FILES = (
+    "buildkite.yml",
+    "buildkite.yaml",
+    "buildkite.json",
+    ".buildkite/pipeline.yml",
+    ".buildkite/pipeline.yaml",
+    ".buildkite/pipeline.json",
+    "buildkite/pipeline.yml",
+    "buildkite/pipeline.yaml",
+    "buildkite/pipeline.json",
+)
+TRACE_CONTEXT = "BUILDKITE_TRACE_CONTEXT"
+_COMMIT = "BUILDKITE_COMMIT"
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+# An upload that the server works on by itself is asked after for so long.
+MAX_POLLS = 3600
+
+
+class Source(NamedTuple):
+    """A text with pipelines in it: its name for people, and its bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions:
+    """What the caller wants.
+
+    Parameters:
+        files: pipeline files; empty to take standard input or search.
+        replace: put the steps in place of all that did not start yet.
+        dry_run: print, do not upload.
+        format: `json` or `yaml`, of the dry run.
+        no_interpolation: leave `$` alone.
+        reject_secrets: do not upload what seems to hold a secret.
+        reject_parse_warnings: do not upload what was understood only in part.
+        apply_if_changed: skip steps whose `if_changed` matches no changed file.
+        git_diff_base, fetch_diff_base, changed_files_path: what counts as changed, see `if_changed`.
+        jwks_file: private key to sign with; empty not to sign.
+        jwks_key_id: which key of that file.
+        no_bindings: sign exactly what the stock agent signs.
+        redacted_vars: patterns of names of secret variables; empty to look for none.
+        job: id of the job that uploads.
+    """
+
+    files: tuple[str, ...] = ()
+    replace: bool = False
+    dry_run: bool = False
+    format: str = "json"
+    no_interpolation: bool = False
+    reject_secrets: bool = False
+    reject_parse_warnings: bool = False
+    apply_if_changed: bool = True
+    git_diff_base: str = ""
+    fetch_diff_base: bool = False
+    changed_files_path: str = ""
+    jwks_file: str = ""
+    jwks_key_id: str = ""
+    no_bindings: bool = False
+    redacted_vars: tuple[str, ...] = ()
+    job: str = ""
+
+
+def find_sources(files: Sequence[str]) -> list[Source]:
+    """The texts to upload: the named files, else standard input if it is no terminal, else the default file.
+
+    Raises:
+        ConfigurationError: no file, several default files, or a file that is empty or cannot be read
+            (codes `upload.no_file`, `upload.several_files`, `upload.empty`).
+    """
+    if files:
+        return [_read_file(name) for name in files]
+    if _has_input():
+        return [Source("<stdin>", sys.stdin.buffer.read())]
+    found = [name for name in DEFAULT_FILES if Path(name).exists()]
+    if not found:
+        raise ConfigurationError(
+            "upload.no_file",
+            "there is no pipeline file here",
+            help="name one, or give it one of these names: " + ", ".join(DEFAULT_FILES),
+        )
+    if len(found) > 1:
+        raise ConfigurationError(
+            "upload.several_files",
+            f"found multiple configuration files: {', '.join(found)}",
+            help="keep one of them, or name the one to upload",
+        )
+    return [_read_file(found[0])]
+
+
+def _read_file(name: str) -> Source:
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigurationError("upload.no_file", f"{name} cannot be read: {error.strerror}") from error
+    if not data:
+        raise ConfigurationError("upload.empty", f"pipeline file {name!r} is empty")
+    return Source(name, data)
+
+
+def _has_input() -> bool:
+    """Whether standard input is a file, pipe or socket: what a shell gives when something is to be read."""
+    import stat
+
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return not stat.S_ISCHR(mode)
+
+
+def upload(
+    options: UploadOptions,
+    *,
+    environment: Mapping[str, str],
+    client: Callable[[], AgentClient],
+    say: Callable[[str], None],
+    output: Callable[[str], None],
+) -> None:
+    """Do it.
+
+    Parameters:
+        environment: the process's variables.
+        client: makes the client with the job's token; called only when there is something to send.
+        say: prints a line for people.
+        output: prints a line of the dry run.
+
+    Raises:
+        PipesealError: nothing was uploaded, or of several documents only those before the one with the fault.
+    """
+    sources = find_sources(options.files)
+    variables = dict(environment)
+    _resolve_commit(variables, say)
+    if not options.dry_run and not options.job:
+        raise ConfigurationError(
+            "upload.no_job", "there is no job to upload to", help="run this inside a job, or give --job, or --dry-run"
+        )
+    server = None
+    for source in sources:
+        count = 0
+        for pipeline in _read_pipelines(source, variables, options, say):
+            count += 1
+            say(f"Using {source.name} ({_describe(pipeline.steps)})" if count == 1 else f"Document {count}")
+            text = _prepare(pipeline, source.name, variables, environment, options, say)
+            if options.dry_run:
+                output(_render_dry_run(text, options.format))
+                continue
+            server = server or client()
+            _send(server, options, text, say)
+            say(f"Uploaded {_describe(pipeline.steps)} from {source.name}")
+
+
+def _resolve_commit(variables: dict[str, str], say: Callable[[str], None]) -> None:
+    """Put the object id in the place of another name of the commit, as `git rev-parse` knows it."""
+    name = variables.get(_COMMIT, "")
+    if not name or _OBJECT_ID.fullmatch(name):
+        return
+    import subprocess
+
+    try:
+        # --verify makes `name` one revision, and --end-of-options keeps it from being a flag.
+        done = subprocess.run(
+            ["git", "rev-parse", "--verify", "--end-of-options", name], capture_output=True, text=True, check=False
+        )
+        resolved = done.stdout.strip() if done.returncode == 0 else ""
+    except OSError:
+        resolved = ""
+    if not resolved:
+        say(f"warning: git does not know the commit {escape_control(name)!r}, so {_COMMIT} stays as it is")
+        return
+    variables[_COMMIT] = resolved
+
+
+def _read_pipelines(
+    source: Source, variables: dict[str, str], options: UploadOptions, say: Callable[[str], None]
+) -> Iterator[Pipeline]:
+    for outcome in parse_all(source.data, source=source.name):
+        if isinstance(outcome, MalformedInput):
+            raise outcome
+        pipeline = outcome
+        for warning in pipeline.warnings:
+            say(f"warning: {warning}")
+        if pipeline.warnings and options.reject_parse_warnings:
+            raise MalformedInput(
+                "upload.warnings",
+                f"{source.name} was understood only in part, and --reject-parse-warnings refuses that",
+                evidence={"first": pipeline.warnings[0]},
+            )
+        if not options.no_interpolation:
+            if TRACE_CONTEXT in variables:
+                pipeline = replace(pipeline, env={**pipeline.env, TRACE_CONTEXT: variables[TRACE_CONTEXT]})
+            # What one document sets is seen by the next, as the stock agent does it.
+            pipeline, after = interpolate_pipeline(pipeline, variables)
+            variables.update(after)
+        yield pipeline
+
+
+def _prepare(
+    pipeline: Pipeline,
+    name: str,
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    options: UploadOptions,
+    say: Callable[[str], None],
+) -> str:
+    """Check, sign and trim a pipeline; its JSON."""
+    if options.redacted_vars:
+        from pipeseal.agent.secretscan import scan
+
+        scan(pipeline, name, environment, options, say)
+    if options.jwks_file:
+        pipeline = _sign(pipeline, environment, variables, options, say)
+    if _has_conditions(pipeline.steps):
+        from pipeseal.agent.if_changed import apply_conditions
+
+        pipeline = replace(pipeline, steps=apply_conditions(pipeline.steps, environment, options, say))
+    return render_json(pipeline_value(pipeline))
+
+
+def _sign(
+    pipeline: Pipeline,
+    environment: Mapping[str, str],
+    variables: Mapping[str, str],
+    options: UploadOptions,
+    say: Callable[[str], None],
+) -> Pipeline:
+    from pipeseal.signing.bindings import uploader_bindings
+    from pipeseal.signing.keys.open import open_signing_key
+    from pipeseal.signing.sign import sign_pipeline
+
+    key = open_signing_key(options.jwks_file, options.jwks_key_id)
+    repository = environment.get("BUILDKITE_REPO", "")
+    if not repository:
+        say("warning: BUILDKITE_REPO is not set; steps are signed for an empty repository address")
+    # The pipeline's env has been folded into `variables`; a binding is what the job itself was given.
+    given = {**environment, _COMMIT: variables[_COMMIT]} if _COMMIT in variables else environment
+    bindings = {} if options.no_bindings else uploader_bindings(given)
+    signed = sign_pipeline(pipeline, key=key, repository_url=repository, bindings=bindings)
+    steps = sum(1 for step in _walk(signed.steps) if isinstance(step, CommandStep))
+    bound = []
+    if "BUILDKITE_BUILD_ID" in bindings:
+        bound.append(f"build {environment.get('BUILDKITE_BUILD_NUMBER') or bindings['BUILDKITE_BUILD_ID']}")
+    if _COMMIT in bindings:
+        bound.append(f"commit {bindings[_COMMIT][:7]}")
+    tied = f", bound to {' and '.join(bound)}" if bound else ", bound to no build"
+    who = f"{key.kid or 'a key without id'} ({key.thumbprint[:8]}...)" if key.thumbprint else (key.kid or "the key")
+    say(f"~~~ Signed {_plural(steps, 'step')} with {escape_control(who)}{escape_control(tied)}")
+    return signed
+
+
+def _send(server: AgentClient, options: UploadOptions, pipeline: str, say: Callable[[str], None]) -> None:
+    upload_id = make_uuid()
+    body = f'{{"uuid":"{upload_id}","pipeline":{pipeline}{_replace_member(options)}}}\n'
+    answer = server.upload_pipeline(options.job, body.encode("utf-8", "surrogatepass"))
+    if answer.status == 202:
+        _follow(server, options.job, upload_id, answer, say)
+
+
+def _replace_member(options: UploadOptions) -> str:
+    return ',"replace":true' if options.replace else ""
+
+
+def _follow(server: AgentClient, job: str, upload_id: str, answer: Answer, say: Callable[[str], None]) -> None:
+    """The server works on the upload by itself: ask until it is done."""
+    import json
+
+    if f"jobs/{job}/pipelines/{upload_id}" not in answer.headers.get("location", ""):
+        raise MalformedInput(
+            "api.answer", "the server accepted the upload, and says nothing about where to ask for it"
+        )
+    delay = _delay(answer)
+    for _ in range(MAX_POLLS):
+        time.sleep(delay)
+        answer = server.upload_state(job, upload_id)
+        try:
+            content = json.loads(answer.body)
+            state, message = content["state"], str(content.get("message", ""))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MalformedInput(
+                "api.answer", "the server's answer about the upload is not what it should be"
+            ) from error
+        if state == "applied":
+            return
+        if state not in ("pending", "processing"):
+            raise Unavailable(
+                "upload.rejected", f"the server says {escape_control(str(state))}: {escape_control(message[:500])}"
+            )
+        delay = _delay(answer)
+    raise Unavailable("upload.rejected", "the server did not finish with the upload in time")
+
+
+def _delay(answer: Answer) -> float:
+    try:
+        return min(max(float(answer.headers.get("retry-after", "1")), 0.0), 60.0)
+    except ValueError:
+        return 1.0
+
+
+def make_uuid() -> str:
+    """A random UUID, RFC 9562 section 5.4 (`uuid` itself is slow to import)."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _render_dry_run(text: str, kind: str) -> str:
+    import json
+
+    value = json.loads(text)
+    if kind == "yaml":
+        from pipeseal.pipeline.render import render_yaml
+
+        return str(render_yaml(value))
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _walk(steps: Sequence[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if isinstance(step, GroupStep):
+            yield from _walk(step.steps)
+
+
+def _has_conditions(steps: Sequence[Step]) -> bool:
+    return any("if_changed" in (getattr(step, "rest", None) or getattr(step, "members", {})) for step in _walk(steps))
+
+
+def _describe(steps: Sequence[Step]) -> str:
+    """Such as `12 steps, 3 groups, 1 matrix`."""
+    all_steps = list(_walk(steps))
+    groups = sum(isinstance(step, GroupStep) for step in all_steps)
+    matrices = sum(isinstance(step, CommandStep) and step.matrix is not None for step in all_steps)
+    parts = [_plural(len(all_steps) - groups, "step")]
+    if groups:
+        parts.append(_plural(groups, "group"))
+    if matrices:
+        parts.append("1 matrix" if matrices == 1 else f"{matrices} matrices")
+    return ", ".join(parts)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
