@@ -660,6 +660,68 @@ CODES: tuple[Code, ...] = (
         ("it was run before", "the folder belongs to another set-up"),
         "Use what is there, or give another folder with `--directory`.",
     ),
+    # --- condition: `if` of steps, notifications and webhooks -------------------------------------------------
+    Code(
+        "condition.malformed",
+        "not a condition",
+        "The text of an `if` cannot be read. The caret stands under the character where reading stopped.",
+        (
+            "`=`, `&`, `|`, `and` or `or` was written instead of `==`, `&&` or `||`",
+            "quotes or parentheses are not closed, or a regular expression lacks its slashes",
+            "YAML took a part of the text for its own (`!`, `#`, `:`); put the whole condition between quotes",
+        ),
+        'Write it as in `build.branch == "main" && build.message !~ /skip/i`; operators are `== != =~ !~ includes && || !`.',
+    ),
+    Code(
+        "condition.pattern",
+        "not a usable regular expression",
+        "A regular expression in a condition cannot be read, or asks for something that has no quick way to match.",
+        (
+            "a parenthesis or bracket is not closed",
+            "it has look-around elsewhere than straight after `^`, a back-reference, or a flag other than `i`",
+        ),
+        "Rewrite it; two conditions joined with `&&` and `!~` often say what a look-around would.",
+    ),
+    Code(
+        "condition.unknown_name",
+        "no such variable or function",
+        "A condition names a variable or function that does not exist, or that is not known where the condition stands.",
+        (
+            "a spelling mistake; the help line names the nearest one",
+            "text without quotes",
+            "`step.*` outside of notifications, or a `BUILDKITE_` variable that exists only inside a job",
+        ),
+        'Use a variable of the list in the reference, or `build.env("NAME")` for one of your own.',
+    ),
+    Code(
+        "condition.type",
+        "values that cannot be compared",
+        "A condition compares or joins values of different kinds, is not true or false in the end, or compares a variable "
+        "with a value it never has.",
+        (
+            'a number between quotes (`build.number == "42"`), or `=~` with a string instead of `/.../`',
+            "a variable on its own, where `... != null` was meant",
+            "a spelling mistake in the name of a state or source",
+        ),
+        "Compare values of one kind; the message says which two kinds were found.",
+    ),
+    Code(
+        "condition.limit",
+        "a condition too large",
+        "A condition is too long or too deep, its regular expressions are too large, or it would search too long a text.",
+        ("it was generated from a long list", "somebody tries to keep the control plane busy"),
+        "Shorten it, or move the decision into a script that uploads the steps it wants.",
+    ),
+    Code(
+        "condition.value",
+        "a value a condition cannot work with",
+        "A condition is well written and met a value that it cannot be decided with.",
+        (
+            "a variable that is marked as required (`${NAME:?}`) is not set in this build",
+            "a substring's offset came from a variable that holds no number",
+        ),
+        "Give the variable a value in the build's environment, or a fallback in the condition: `${NAME:-fallback}`.",
+    ),
     # --- stage: demonstrations and drills ---------------------------------------------------------------------
     Code(
         "stage.not_ready",
