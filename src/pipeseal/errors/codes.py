@@ -670,7 +670,8 @@ CODES: tuple[Code, ...] = (
             "quotes or parentheses are not closed, or a regular expression lacks its slashes",
             "YAML took a part of the text for its own (`!`, `#`, `:`); put the whole condition between quotes",
         ),
-        'Write it as in `build.branch == "main" && build.message !~ /skip/i`; operators are `== != =~ !~ includes && || !`.',
+        'Write it as in `build.branch == "main" && build.message !~ /skip/i`; '
+        "the operators are `==`, `!=`, `=~`, `!~`, `includes`, `&&`, `||` and `!`.",
     ),
     Code(
         "condition.pattern",
@@ -685,7 +686,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "condition.unknown_name",
         "no such variable or function",
-        "A condition names a variable or function that does not exist, or that is not known where the condition stands.",
+        "A condition names a variable or function that does not exist, or is not known where the condition stands.",
         (
             "a spelling mistake; the help line names the nearest one",
             "text without quotes",
@@ -696,8 +697,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "condition.type",
         "values that cannot be compared",
-        "A condition compares or joins values of different kinds, is not true or false in the end, or compares a variable "
-        "with a value it never has.",
+        "A condition compares or joins values of different kinds, is not true or false in the end, or compares a "
+        "variable with a value it never has.",
         (
             'a number between quotes (`build.number == "42"`), or `=~` with a string instead of `/.../`',
             "a variable on its own, where `... != null` was meant",
@@ -708,7 +709,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "condition.limit",
         "a condition too large",
-        "A condition is too long or too deep, its regular expressions are too large, or it would search too long a text.",
+        "A condition is too long or too deep, its regular expressions are too large, or it would search too much text.",
         ("it was generated from a long list", "somebody tries to keep the control plane busy"),
         "Shorten it, or move the decision into a script that uploads the steps it wants.",
     ),
