@@ -94,7 +94,7 @@ def _fail(job: Job, settings: VerificationSettings, error: VerificationError, te
     )
     return _approve_unproven(
         job,
-        log=(*lines, "Job will be run without verification", *explain_failure(error, refused=False)),
+        log=(*lines, *explain_failure(error, refused=False)),
         warnings=(f"would be refused with {error.code}: {error.message}",),
     )
 
