@@ -84,7 +84,16 @@ class Workspace:
         command: list[str | Path] = (
             [self.go.path, "sign", "--jwks", self.private_keys, "--repo", REPOSITORY_URL]
             if self.go.path
-            else [sys.executable, "-m", "benchmarks.worker", "signed", "--jwks", self.private_keys]
+            else [
+                sys.executable,
+                "-m",
+                "benchmarks.worker",
+                "signed",
+                "--jwks",
+                self.private_keys,
+                "--repo",
+                REPOSITORY_URL,
+            ]
         )
         with self.pipeline(size).open("rb") as source, path.open("wb") as target:
             subprocess.run(command, stdin=source, stdout=target, env=self.env, cwd=peers.ROOT, check=True)
