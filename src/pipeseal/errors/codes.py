@@ -709,7 +709,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "condition.limit",
         "a condition too large",
-        "A condition is too long or too deep, its regular expressions are too large, or it would search too much text.",
+        "A condition is too long or too deep, its regular expressions are too large, or they would search too much.",
         ("it was generated from a long list", "somebody tries to keep the control plane busy"),
         "Shorten it, or move the decision into a script that uploads the steps it wants.",
     ),
