@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeseal.pipeline.coerce import Misfit, Path, boolean_of, name, text_of, texts_of, without
+from pipeseal.pipeline.coerce import Misfit, Path, boolean_of, name, spread_nameless, text_of, texts_of, without
 from pipeseal.pipeline.steps import Cache
 from pipeseal.pipeline.values import Value, describe
 
@@ -27,6 +27,7 @@ def cache_of(value: Value, path: Path) -> Cache | None:
         case str() | list():
             return Cache(paths=texts_of(value, path) or [])
         case dict():
+            value = spread_nameless(value, TYPED)
             return Cache(
                 disabled=boolean_of(value.get("disabled"), (*path, "disabled")) or False,
                 name=text_of(value.get("name"), (*path, "name")),

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from pipeseal.pipeline.coerce import Misfit, Path, boolean_of, integer_of, name, optional_text_of, without
+from pipeseal.pipeline.coerce import (
+    Misfit,
+    Path,
+    boolean_of,
+    integer_of,
+    name,
+    optional_text_of,
+    spread_nameless,
+    without,
+)
 from pipeseal.pipeline.steps import Checkout
 from pipeseal.pipeline.values import Value, describe
 
@@ -26,6 +35,7 @@ def checkout_of(value: Value, path: Path) -> Checkout | None:
         raise Misfit(path, f"{name(path)} is a boolean, and a mapping is wanted: write {wanted}")
     if not isinstance(value, dict):
         raise Misfit(path, f"{name(path)} is {describe(value)}, and a mapping is wanted")
+    value = spread_nameless(value, TYPED)
     return Checkout(
         skip=boolean_of(value.get("skip"), (*path, "skip")),
         submodules=boolean_of(value.get("submodules"), (*path, "submodules")),

@@ -114,6 +114,25 @@ def env_of(value: Value, path: Path) -> dict[str, str]:
     }
 
 
+def spread_nameless(members: dict[str, Value], typed: Sequence[str]) -> dict[str, Value]:
+    """Members with one whose name is empty taken for every typed member that is missing, as the reference takes it.
+
+    Parameters:
+        members: members as written.
+        typed: names of typed members that have no aliases.
+
+    Returns:
+        The same members when none has an empty name, or all typed ones are there.
+    """
+    if "" not in members or all(name in members for name in typed):
+        return members
+    spread = dict(members)
+    value = spread.pop("")
+    for typed_name in typed:
+        spread.setdefault(typed_name, value)
+    return spread
+
+
 def without(members: dict[str, Value], typed: Iterable[str]) -> dict[str, Value]:
     """The members that have no type of their own, in source order."""
     rest = dict(members)

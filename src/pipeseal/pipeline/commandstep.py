@@ -7,7 +7,16 @@ from dataclasses import replace
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.cache import cache_of
 from pipeseal.pipeline.checkout import checkout_of
-from pipeseal.pipeline.coerce import Misfit, Path, env_of, first_present, mapping_of, text_of, texts_of
+from pipeseal.pipeline.coerce import (
+    Misfit,
+    Path,
+    env_of,
+    first_present,
+    mapping_of,
+    spread_nameless,
+    text_of,
+    texts_of,
+)
 from pipeseal.pipeline.jsontext import decode_json, show_path
 from pipeseal.pipeline.matrix import matrix_of
 from pipeseal.pipeline.plugins import plugins_of
@@ -18,6 +27,8 @@ from pipeseal.pipeline.yaml import DEFAULT_LIMITS, Limits
 
 # A member's own name first, then its aliases in the order they are looked for.
 COMMAND_NAMES = ("commands", "command")
+# Typed members without aliases.
+TYPED = ("plugins", "secrets", "env", "signature", "matrix", "cache", "checkout")
 KEY_NAMES = ("key", "id", "identifier")
 LABEL_NAMES = ("label", "name")
 
@@ -34,6 +45,7 @@ def command_step_of(members: dict[str, Value], path: Path) -> CommandStep:
     """
     rest = dict(members)
     step = CommandStep()
+    command_lost = "commands" in rest and "command" in rest
     if "commands" in rest:
         step.command = "\n".join(texts_of(rest.pop("commands"), (*path, "commands")) or ())
         if "command" in rest:
@@ -45,6 +57,9 @@ def command_step_of(members: dict[str, Value], path: Path) -> CommandStep:
             step.command = command
         else:
             step.command = "\n".join(texts_of(command, (*path, "command")) or ())
+    if "" in rest:
+        rest = dict(spread_nameless(rest, TYPED if command_lost else ("command", *TYPED)))
+        text_of(rest.pop("command", None), (*path, ""))
     if (used := first_present(rest, KEY_NAMES)) is not None:
         step.key = text_of(rest.pop(used), (*path, used))
     if (used := first_present(rest, LABEL_NAMES)) is not None:
@@ -70,7 +85,7 @@ def command_step_of(members: dict[str, Value], path: Path) -> CommandStep:
 def _signature_of(value: Value, path: Path) -> Signature | None:
     if value is None:
         return None
-    members = mapping_of(value, path)
+    members = spread_nameless(mapping_of(value, path), ("algorithm", "signed_fields", "value"))
     return Signature(
         text_of(members.get("algorithm"), (*path, "algorithm")),
         texts_of(members.get("signed_fields"), (*path, "signed_fields")),

@@ -349,7 +349,7 @@ def find_identifiers(text: str) -> list[str]:
 
     Returns:
         Names; a dollar sign, then the name or the whole braces, for what is escaped (`$` alone when nothing that
-        could be a name follows). A word behind `?` is only a message and not looked into.
+        could be a name follows). Of the words, only one behind `:-` is looked into, as in the reference.
 
     Raises:
         MalformedInput: `interpolation.syntax`.
@@ -364,6 +364,6 @@ def _identifiers(parts: tuple[_Part, ...]) -> list[str]:
             names.append("$" + part.potential)
         elif isinstance(part, _Variable):
             names.append(part.name)
-            if part.operator in (":-", "-"):
+            if part.operator == ":-":
                 names += _identifiers(part.word)
     return names

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from pipeseal.errors import MalformedInput, VerificationError
-from pipeseal.pipeline.coerce import Misfit, Path, name, text_of, texts_of, without
+from pipeseal.pipeline.coerce import Misfit, Path, name, spread_nameless, text_of, texts_of, without
 from pipeseal.pipeline.steps import Adjustment, CommandStep, Matrix
 from pipeseal.pipeline.transform import Located, transform_step
 from pipeseal.pipeline.values import MAX_INT64, Value, describe
@@ -33,6 +33,7 @@ def matrix_of(value: Value, path: Path) -> Matrix | None:
         return Matrix({"": texts_of(value, path) or []})
     if not isinstance(value, dict):
         raise Misfit(path, f"{name(path)} is {describe(value)}, and a list or a mapping is wanted")
+    value = spread_nameless(value, ("setup", "adjustments"))
     setup = _setup_of(value["setup"], (*path, "setup")) if "setup" in value else None
     adjustments = _adjustments_of(value.get("adjustments"), (*path, "adjustments"))
     return Matrix(setup, adjustments, without(value, ("setup", "adjustments")))
@@ -59,6 +60,7 @@ def _adjustment_of(value: Value, path: Path) -> Adjustment | None:
         return None
     if not isinstance(value, dict):
         raise Misfit(path, f"{name(path)} is {describe(value)}, and a mapping is wanted")
+    value = spread_nameless(value, ("with", "skip"))
     combination = _combination_of(value["with"], (*path, "with")) if "with" in value else None
     return Adjustment(combination, value.get("skip"), without(value, ("with", "skip")))
 

@@ -18,6 +18,7 @@ from pipeseal.pipeline.yaml import (
     Limits,
     Source,
     check_size,
+    look_ahead,
     open_events,
     refuse_event_error,
     too_deep,
@@ -101,6 +102,7 @@ class _Dialect:
     - In flow style, yaml.v3 lets a scalar hold a `:` in front of `,`, `[`, `]`, `{` and `}`. A stand-in character
       takes its place and is turned back in every scalar.
     - A tag runs over `,`, `[` and `]`. They are percent-encoded, which is the same tag.
+    - A byte order mark is text, except at the very beginning. A stand-in takes its place as well.
     """
 
     MAX_CHANGES: Final = 200
@@ -108,16 +110,27 @@ class _Dialect:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.text = source.text
-        self.stand_in = ""
+        self.stand_ins: dict[str, str] = {}
         self.changes = 0
+        if "\ufeff" in self.text:
+            self.text = self.text.replace("\ufeff", self._stand_in("\ufeff"))
+
+    def _stand_in(self, character: str) -> str:
+        """A private character that the text does not hold."""
+        if character not in self.stand_ins:
+            used = {*self.text, *self.stand_ins.values()}
+            self.stand_ins[character] = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in used)
+        return self.stand_ins[character]
 
     def events(self) -> Any:
-        if self.changes == 0:
+        if self.changes == 0 and not self.stand_ins:
             return open_events(self.source)
         return open_events(Source(self.source.name, self.text.encode("utf-8", "surrogatepass")))
 
     def restore(self, text: str) -> str:
-        return text.replace(self.stand_in, ":") if self.stand_in else text
+        for character, stand_in in self.stand_ins.items():
+            text = text.replace(stand_in, character)
+        return text
 
     def _change(self, start: int, end: int, replacement: str) -> None:
         self.changes += 1
@@ -134,9 +147,7 @@ class _Dialect:
         """Put the stand-in where libyaml found an unexpected `:` inside a flow scalar."""
         if self.text[index : index + 1] != ":":
             return
-        if not self.stand_in:
-            self.stand_in = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in self.text)
-        self._change(index, index + 1, self.stand_in)
+        self._change(index, index + 1, self._stand_in(":"))
 
     def respell_tag(self, start: int, limit: int) -> None:
         """Percent-encode flow indicators in the tag between `start` and `limit`, if it has any."""
@@ -201,7 +212,7 @@ class TreeReader:
         except ScannerError as error:
             if error.problem == "found unexpected ':'" and error.problem_mark is not None:
                 self._dialect.respell_colon(error.problem_mark.index)
-            elif error.context == "while scanning a tag" and error.context_mark is not None:
+            elif error.context in ("while scanning a tag", "while parsing a tag") and error.context_mark is not None:
                 self._dialect.respell_tag(error.context_mark.index, error.context_mark.index)
             refuse_event_error(error, self.source)
         except (YAMLError, UnicodeError, ValueError) as error:
@@ -222,8 +233,21 @@ class TreeReader:
         self._anchors: dict[str, Node] = {}
         self._left = self.limits.max_values
         node = self._compose(self._event(), 0, in_flow=False)
-        self._event()
+        self._end = self._event()
         return node
+
+    def look_ahead(self) -> None:
+        """Scan what yaml.v3 has scanned when a document ends; for callers that read no further.
+
+        Raises:
+            MalformedInput: `yaml.syntax` or `yaml.encoding`.
+        """
+        from yaml import YAMLError
+
+        try:
+            look_ahead(self._parser, self._end)
+        except (YAMLError, UnicodeError, ValueError) as error:
+            refuse_event_error(error, self.source)
 
     def _refuse(self, code: str, message: str, where: Any, *, help: str = "") -> MalformedInput:
         if isinstance(where, Node):

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from pipeseal.errors import MalformedInput, Position, escape_control
 from pipeseal.pipeline.checkout import checkout_of
-from pipeseal.pipeline.coerce import Misfit, Path, env_of, first_present, name, optional_text_of, text_of
+from pipeseal.pipeline.coerce import (
+    Misfit,
+    Path,
+    env_of,
+    first_present,
+    name,
+    optional_text_of,
+    spread_nameless,
+    text_of,
+)
 from pipeseal.pipeline.commandstep import KEY_NAMES, command_step_of, parse_checkout, parse_command_step
 from pipeseal.pipeline.jsontext import show_path
 from pipeseal.pipeline.origin import Origin
@@ -62,9 +71,15 @@ _GROUP_NAMES = ("group", "label", "name")
 
 @dataclass(slots=True)
 class _Notes:
-    """What was understood only in part: path and sentence of each."""
+    """What was understood only in part: path and sentence of each.
+
+    Parameters:
+        found: what also makes a group around it unknown.
+        aside: what does not, since the group has unknown members: the reference forgets its warnings then.
+    """
 
     found: list[tuple[Path, str]] = field(default_factory=list)
+    aside: list[tuple[Path, str]] = field(default_factory=list)
 
     def add(self, path: Path, message: str) -> None:
         self.found.append((path, message))
@@ -120,24 +135,26 @@ def _step_from_mapping(members: dict[str, Value], path: Path, notes: _Notes) -> 
     if kind is TRIGGER:
         return TriggerStep(dict(members))
     try:
-        return _group_of(members, path)
+        return _group_of(members, path, notes)
     except Misfit as misfit:
         return _unknown(members, misfit.path, misfit.message, notes)
 
 
-def _group_of(members: dict[str, Value], path: Path) -> GroupStep:
+def _group_of(members: dict[str, Value], path: Path, notes: _Notes) -> GroupStep:
     rest = dict(members)
     group = GroupStep()
     if (used := first_present(rest, KEY_NAMES)) is not None:
         group.key = text_of(rest.pop(used), (*path, used))
     if (used := first_present(rest, _GROUP_NAMES)) is not None:
         group.group = optional_text_of(rest.pop(used), (*path, used))
+    inside = _Notes()
+    rest = dict(spread_nameless(rest, ("steps",)))
     if "steps" in rest:
-        inside = _Notes()
         group.steps = _steps_of(rest.pop("steps"), (*path, "steps"), inside)
-        if inside.found:
-            # One step that is not known, and nobody can say any more what the group is.
-            raise Misfit(*inside.found[0])
+    if inside.found and not rest:
+        # One step that is not known, and nobody can say any more what the group is.
+        raise Misfit(*inside.found[0])
+    notes.aside += inside.found + inside.aside
     group.rest = rest
     return group
 
@@ -149,7 +166,7 @@ def _pipeline_of(value: Value, notes: _Notes) -> Pipeline:
         return pipeline
     if not isinstance(value, dict):
         raise Misfit((), f"a pipeline is a mapping or a list of steps, and this is {describe(value)}")
-    rest = dict(value)
+    rest = dict(spread_nameless(value, ("steps", "env", "secrets", "checkout")))
     if "steps" in rest:
         pipeline.steps = _steps_of(rest.pop("steps"), ("steps",), notes)
     else:
@@ -186,11 +203,12 @@ def _finish(value: Value, origin: Origin) -> Pipeline:
             "pipeline.malformed", place + misfit.message, position=origin.find(misfit.path)
         ) from None
     pipeline.origin = origin
+    found = notes.found + notes.aside
     pipeline.warnings = [
-        _warning(path, text, origin.find(path), origin.source.name) for path, text in notes.found[:MAX_WARNINGS]
+        _warning(path, text, origin.find(path), origin.source.name) for path, text in found[:MAX_WARNINGS]
     ]
-    if len(notes.found) > MAX_WARNINGS:
-        pipeline.warnings.append(f"{origin.source.name}: {len(notes.found) - MAX_WARNINGS:,} more like these")
+    if len(found) > MAX_WARNINGS:
+        pipeline.warnings.append(f"{origin.source.name}: {len(found) - MAX_WARNINGS:,} more like these")
     return pipeline
 
 
@@ -211,11 +229,28 @@ def parse_pipeline(data: bytes | str, *, source: str = "<input>", limits: Limits
     Raises:
         MalformedInput: `yaml.*`, `input.*`; `pipeline.malformed` when the whole is not a pipeline.
     """
-    for outcome in parse_all(data, source=source, limits=limits):
+    for outcome in _parse(data, source, limits, only_first=True):
         if isinstance(outcome, MalformedInput):
             raise outcome
         return outcome
     raise MalformedInput("yaml.empty", f"{source} has no YAML document in it")
+
+
+def _parse(
+    data: bytes | str, source: str, limits: Limits, *, only_first: bool
+) -> Iterator[Pipeline | MalformedInput]:
+    text = Source(source, _encode(data))
+    documents = read_documents(text.data, source=source, limits=limits, only_first=only_first)
+    for index, document in enumerate(documents):
+        if isinstance(document, MalformedInput):
+            yield document
+            continue
+        try:
+            pipeline = _finish(document, Origin(text, index, limits))
+        except MalformedInput as error:
+            yield error
+        else:
+            yield pipeline
 
 
 def parse_all(
@@ -228,17 +263,7 @@ def parse_all(
         source: its name, for positions.
         limits: what is refused.
 
-    Yields:
+    Returns:
         Each document's pipeline, or the error that makes it none. Nothing follows an error of YAML syntax.
     """
-    text = Source(source, _encode(data))
-    for index, document in enumerate(read_documents(text.data, source=source, limits=limits)):
-        if isinstance(document, MalformedInput):
-            yield document
-            continue
-        try:
-            pipeline = _finish(document, Origin(text, index, limits))
-        except MalformedInput as error:
-            yield error
-        else:
-            yield pipeline
+    return _parse(data, source, limits, only_first=False)

@@ -168,6 +168,21 @@ def refuse_event_error(error: Exception, source: Source) -> NoReturn:
     raise MalformedInput("yaml.syntax", f"this is not YAML: {error}") from None
 
 
+def look_ahead(parser: Any, end: Any) -> None:
+    """Scan the token behind the one that ended a document, as yaml.v3 has done by then, for an error in it.
+
+    Parameters:
+        parser: a libyaml parser that gave `end` last; of no use for events afterwards.
+        end: the document's end event.
+
+    Raises:
+        yaml.YAMLError: what libyaml's scanner says.
+    """
+    for _ in range(1 if end.explicit else 2):
+        if parser.get_token() is None:
+            return
+
+
 class PlainReader:
     """Builds values straight from events, for documents without anchors, tags, merge keys and other specialities.
 
@@ -180,7 +195,8 @@ class PlainReader:
         from yaml import events
 
         self._limits = limits
-        self._get = open_events(source).get_event
+        self._parser = open_events(source)
+        self._get = self._parser.get_event
         self._started = False
         self._scalar = events.ScalarEvent
         self._mapping_start, self._mapping_end = events.MappingStartEvent, events.MappingEndEvent
@@ -188,7 +204,7 @@ class PlainReader:
         self._document_start = events.DocumentStartEvent
         # In flow style, `?` and `:` end scalars elsewhere than libyaml thinks; `\/` is no escape (see nodes.py).
         self._wary = b"?" in source.data
-        if b"\\/" in source.data:
+        if b"\\/" in source.data or source.data.find("\ufeff".encode(), 1) >= 0:
             raise Unusual
         self._left = limits.max_values
         # Text of unquoted scalars and keys already seen, to their value: most occur many times.
@@ -213,8 +229,12 @@ class PlainReader:
         if event.version is not None or event.tags:
             raise Unusual
         value = self._value(self._get(), 0)
-        self._get()
+        self._end = self._get()
         return True, value
+
+    def look_ahead(self) -> None:
+        """See `look_ahead`; for callers that read no further."""
+        look_ahead(self._parser, self._end)
 
     def _value(self, event: Any, depth: int) -> Value:
         kind = type(event)
@@ -302,7 +322,7 @@ class PlainReader:
 
 
 def read_documents(
-    data: bytes | str, *, source: str = "<input>", limits: Limits = DEFAULT_LIMITS
+    data: bytes | str, *, source: str = "<input>", limits: Limits = DEFAULT_LIMITS, only_first: bool = False
 ) -> Iterator[Value | MalformedInput]:
     """The documents of a YAML text, one by one, so that a broken later one does not disturb an earlier one.
 
@@ -310,6 +330,8 @@ def read_documents(
         data: the text; bytes are UTF-8, or UTF-16 with a byte order mark.
         source: its name, for positions.
         limits: what is refused.
+        only_first: stop behind the first document; whether it is accepted then depends, as in the reference, on the
+            next tokens only.
 
     Yields:
         Each document's value, or the error that makes it unreadable. After a syntax error nothing follows, since
@@ -330,7 +352,11 @@ def read_documents(
                     more, value = reader.read()
                 if not more:
                     return
+                if only_first:
+                    reader.look_ahead()
                 yield value
+                if only_first:
+                    return
                 done += 1
         except (Unusual, YAMLError):
             # Also on errors: the tree reader knows where the dialect accepts what libyaml refuses.
@@ -345,6 +371,8 @@ def read_documents(
         try:
             with collector_paused():
                 node = tree.read_node()
+                if only_first and node is not None:
+                    tree.look_ahead()
         except MalformedInput as error:
             yield error
             return
@@ -357,6 +385,8 @@ def read_documents(
             yield error
         else:
             yield value
+        if only_first:
+            return
 
 
 def read_document(data: bytes | str, *, source: str = "<input>", limits: Limits = DEFAULT_LIMITS) -> Value:
@@ -370,7 +400,7 @@ def read_document(data: bytes | str, *, source: str = "<input>", limits: Limits 
     Raises:
         MalformedInput: `yaml.empty` when there is no document, the other `yaml.*` and `input.*` codes.
     """
-    for document in read_documents(data, source=source, limits=limits):
+    for document in read_documents(data, source=source, limits=limits, only_first=True):
         if isinstance(document, MalformedInput):
             raise document
         return document
