@@ -1,0 +1,126 @@
+"""`pipeseal server`: a control plane in one process, with nothing to set up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+def default_data_folder() -> Path:
+    """`$XDG_DATA_HOME/pipeseal/server`."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "pipeseal" / "server"
+
+
+@click.command("server", context_settings={"show_default": True})
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="PIPESEAL_SERVER_DATA",
+    help="Folder for the database, logs and tokens.  [default: $XDG_DATA_HOME/pipeseal/server]",
+)
+@click.option(
+    "--listen", default="127.0.0.1:8080", envvar="PIPESEAL_SERVER_LISTEN", help="HOST:PORT; port 0: any free."
+)
+@click.option(
+    "--url", default="", envvar="PIPESEAL_SERVER_URL", help="Where people and agents reach it, if not there."
+)
+@click.option(
+    "--organization", default="local", envvar="PIPESEAL_SERVER_ORGANIZATION", help="Slug of the organisation."
+)
+@click.option("--ping-hold", type=click.FloatRange(0, 50), default=25.0, help="Seconds an idle agent's ping is held.")
+@click.option("--ping-interval", type=click.IntRange(1), default=1, help="Seconds between pings, told to agents.")
+@click.option(
+    "--job-status-interval", type=click.IntRange(1), default=1, help="Seconds between looks at a job's state."
+)
+@click.option("--heartbeat-interval", type=click.IntRange(1), default=60, help="Seconds between heartbeats.")
+@click.option("--heartbeat-timeout", type=click.FloatRange(0.1), default=180.0, help="Silent for longer: agent lost.")
+@click.option(
+    "--accept-timeout", type=click.FloatRange(0.1), default=10.0, help="Not accepted by then: job offered anew."
+)
+@click.option(
+    "--cancel-timeout", type=click.FloatRange(0.1), default=120.0, help="Not stopped by then: job ended anyway."
+)
+@click.option(
+    "--sweep-interval", type=click.FloatRange(0.05), default=2.0, help="Seconds between looks for lost agents."
+)
+@click.option("--max-jobs-per-upload", type=click.IntRange(1), default=500)
+@click.option("--max-jobs-per-build", type=click.IntRange(1), default=4000)
+@click.option("--max-jobs-per-matrix", type=click.IntRange(1), default=50)
+@click.option("--max-upload-bytes", type=click.IntRange(1024), default=16 * 1024 * 1024)
+@click.option("--max-log-bytes", type=click.IntRange(1024), default=1024 * 1024 * 1024)
+def server(
+    data: Path | None,
+    listen: str,
+    url: str,
+    organization: str,
+    ping_hold: float,
+    ping_interval: int,
+    job_status_interval: int,
+    heartbeat_interval: int,
+    heartbeat_timeout: float,
+    accept_timeout: float,
+    cancel_timeout: float,
+    sweep_interval: float,
+    max_jobs_per_upload: int,
+    max_jobs_per_build: int,
+    max_jobs_per_matrix: int,
+    max_upload_bytes: int,
+    max_log_bytes: int,
+) -> None:
+    """Run a control plane: agents connect to it, builds wait in it, logs are kept by it. It is never believed.
+
+    \b
+    Examples:
+      pipeseal server
+      pipeseal server --data /srv/pipeseal --listen 0.0.0.0:8080 --url https://ci.example.org
+
+    On the first run it makes two tokens, in files readable by you only: `agent-token`, with which agents register,
+    and `api-token`, for the commands `pipeseal pipeline` and `pipeseal build`. It speaks plain HTTP; put a proxy with
+    TLS in front when it is not only for this computer.
+    """
+    import logging
+
+    from pipeseal.controlplane.domain.identifiers import SLUG
+    from pipeseal.controlplane.domain.limits import Limits
+    from pipeseal.controlplane.http.serve import Server, url_of
+    from pipeseal.controlplane.http.serve import listen as bind
+    from pipeseal.controlplane.services.plane import API_FILE, REGISTRATION_FILE, Settings, open_plane
+
+    if not SLUG.fullmatch(organization):
+        raise click.BadParameter("lower-case letters, digits and single dashes", param_hint="--organization")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    limits = Limits(
+        max_jobs_per_upload=max_jobs_per_upload,
+        max_jobs_per_build=max_jobs_per_build,
+        max_jobs_per_matrix=max_jobs_per_matrix,
+        max_upload_bytes=max_upload_bytes,
+        max_log_bytes=max_log_bytes,
+    )
+    settings = Settings(
+        organization=organization,
+        url=url.rstrip("/"),
+        ping_interval=ping_interval,
+        job_status_interval=job_status_interval,
+        heartbeat_interval=heartbeat_interval,
+        ping_hold=ping_hold,
+        heartbeat_timeout=heartbeat_timeout,
+        offer_timeout=accept_timeout,
+        cancel_timeout=cancel_timeout,
+        sweep_interval=sweep_interval,
+        limits=limits,
+    )
+    folder = data or default_data_folder()
+    listener = bind(listen)
+    plane = open_plane(folder, settings)
+    local = url_of(listener)
+    plane.url = plane.url or local
+
+    def ready(_url: str) -> None:
+        click.echo(f"Agent token   {folder / REGISTRATION_FILE}", err=True)
+        click.echo(f"API token     {folder / API_FILE}", err=True)
+        click.echo(f"Listening on {local}")  # click flushes
+
+    Server(plane, listener, ready).serve_until_stopped()

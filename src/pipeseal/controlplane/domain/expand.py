@@ -1,0 +1,435 @@
+"""From a pipeline's JSON to steps and jobs: groups, matrix, parallelism, conditions, limits.
+
+The text of each step is kept exactly as it was uploaded, signature included: it goes to the agent byte for byte. What
+this module reads out of it (rules, counts, dependencies) is for scheduling only.
+What this server cannot honour is never dropped in silence: a step whose meaning would change is not run (`broken`,
+with the reason), a lesser thing is named in a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import msgspec
+
+from pipeseal.controlplane.domain.agents import Rules, read_rules
+from pipeseal.controlplane.domain.dependencies import Dependency, read_depends_on
+from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.domain.members import (
+    branch_matches,
+    read_count,
+    read_priority,
+    read_skip,
+    read_timeout,
+    step_kind,
+)
+from pipeseal.controlplane.domain.retry import check_retry, check_soft_fail
+from pipeseal.errors import MalformedInput, PipesealError
+from pipeseal.pipeline.steps import CommandStep
+
+_MAX_DEPTH = 32  # of groups inside groups
+
+
+@dataclass(slots=True)
+class PlannedJob:
+    """A job to be made.
+
+    Parameters:
+        kind: `script`, `waiter`, `manual` or `trigger`.
+        state: `waiting`, or an end state for a job that will never run.
+        reason: why it will never run; empty otherwise.
+        matrix: dimension to value; None without a matrix.
+        parallel_index, parallel_count: from 0; None without `parallelism`.
+    """
+
+    kind: str
+    state: JobState
+    label: str
+    reason: str = ""
+    matrix: dict[str, str] | None = None
+    parallel_index: int | None = None
+    parallel_count: int | None = None
+    rules: Rules = ()
+    priority: int = 0
+    concurrency_group: str | None = None
+    concurrency_limit: int | None = None
+    timeout_minutes: int | None = None
+
+
+@dataclass(slots=True)
+class PlannedStep:
+    """A step to be made.
+
+    Parameters:
+        kind: `command`, `wait`, `block`, `input`, `trigger` or `group`.
+        parent: index in the plan of the group it stands in; None at the top.
+        depends_on: None when the step says nothing about it, so that the barriers before it count.
+        content: the step's JSON as uploaded (of a group: without its steps).
+    """
+
+    kind: str
+    key: str
+    label: str
+    content: str
+    parent: int | None = None
+    depends_on: list[Dependency] | None = None
+    allow_dependency_failure: bool = False
+    continue_on_failure: bool = False
+    jobs: list[PlannedJob] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one pipeline adds to a build. `checkout` is the JSON of its pipeline-level checkout settings, or None."""
+
+    steps: list[PlannedStep]
+    env: dict[str, str]
+    checkout: str | None
+    warnings: list[str]
+
+    @property
+    def job_count(self) -> int:
+        """How many jobs it makes."""
+        return sum(len(step.jobs) for step in self.steps)
+
+
+class _Document(msgspec.Struct):
+    steps: list[msgspec.Raw] | None = None
+    env: dict[str, Any] | None = None
+    checkout: msgspec.Raw | None = None
+    agents: Any = None
+    secrets: Any = None
+    priority: Any = None
+
+
+class _Group(msgspec.Struct):
+    steps: list[msgspec.Raw] | None = None
+
+
+class _Step(msgspec.Struct, kw_only=True):
+    """The members of a step that concern scheduling; types are checked one by one, for errors that say where."""
+
+    key: Any = None
+    id: Any = None
+    identifier: Any = None
+    label: Any = None
+    name: Any = None
+    depends_on: Any = msgspec.UNSET
+    allow_dependency_failure: Any = None
+    continue_on_failure: Any = None
+    skip: Any = None
+    branches: Any = None
+    if_: Any = msgspec.field(name="if", default=None)
+    agents: Any = None
+    priority: Any = None
+    parallelism: Any = None
+    concurrency: Any = None
+    concurrency_group: Any = None
+    timeout_in_minutes: Any = None
+    retry: Any = None
+    soft_fail: Any = None
+    matrix: Any = None
+    group: Any = None
+    block: Any = None
+    input: Any = None
+    manual: Any = None
+    trigger: Any = None
+    if_changed: Any = None
+    notify: Any = None
+
+
+class Expansion:
+    """One run of `expand_pipeline`: the plan as it grows.
+
+    Parameters:
+        limits: of this server.
+        branch: of the build, for `branches`.
+        condition: says whether the condition of a step (`if`) holds; raises `MalformedInput` for one it cannot read.
+        parse_step: reads a command step's JSON (`pipeline.parse_command_step`).
+        interpolate: puts a matrix combination into a step (`pipeline.interpolate_matrix`).
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        branch: str,
+        condition: Callable[[str], bool],
+        parse_step: Callable[[bytes], CommandStep],
+        interpolate: Callable[[CommandStep, dict[str, str]], CommandStep],
+    ) -> None:
+        self._limits = limits
+        self._branch = branch
+        self._condition = condition
+        self._parse_step = parse_step
+        self._interpolate = interpolate
+        self._steps: list[PlannedStep] = []
+        self._warnings: dict[str, None] = {}  # ordered, each once
+        self._jobs = 0
+        self._default_rules: Any = None
+        self._default_priority: Any = None
+
+    def expand(self, pipeline: bytes) -> Plan:
+        """Read a pipeline.
+
+        Parameters:
+            pipeline: its JSON, a mapping with `steps`, in the normal form that uploaders send.
+
+        Returns:
+            The plan.
+
+        Raises:
+            MalformedInput: `request.malformed`, `upload.step`, `upload.key`, `upload.limit`, `upload.condition`.
+        """
+        try:
+            document = msgspec.json.decode(pipeline, type=_Document)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise MalformedInput(
+                "request.malformed", f"the pipeline is not what an uploader sends: {error}"
+            ) from error
+        env = _read_env(document.env)
+        self._default_rules = document.agents
+        self._default_priority = document.priority
+        if document.secrets:
+            self._warn("this server does not deliver `secrets`; jobs that need them will miss them")
+        for raw, where in _numbered(document.steps, "step "):
+            self._add(raw, where, None, 0)
+        checkout = bytes(document.checkout).decode() if document.checkout is not None else None
+        return Plan(self._steps, env, checkout, list(self._warnings))
+
+    def _warn(self, text: str) -> None:
+        self._warnings[text] = None
+
+    def _add(self, raw: msgspec.Raw, where: str, parent: int | None, depth: int) -> None:
+        value = msgspec.json.decode(raw)
+        kind = step_kind(value, where)
+        members = _Step()
+        if isinstance(value, dict):
+            try:
+                members = msgspec.json.decode(raw, type=_Step)
+            except msgspec.MsgspecError as error:
+                raise MalformedInput("upload.step", f"{where}: {error}") from error
+        key = _first_text(where, "key", members.key, members.id, members.identifier)
+        if key:
+            where = f"{where} ({key})"
+        step = PlannedStep(
+            kind=kind,
+            key=key,
+            label=self._label(kind, members, where),
+            content=bytes(raw).decode(),
+            parent=parent,
+            depends_on=read_depends_on(members.depends_on, where),
+            allow_dependency_failure=members.allow_dependency_failure is True,
+            continue_on_failure=members.continue_on_failure is True,
+        )
+        self._steps.append(step)
+        if members.if_changed is not None:
+            self._warn(f"{where}: `if_changed` is decided by the uploader, which left it here; the step runs")
+        if members.notify is not None:
+            self._warn(f"{where}: this server sends no notifications (`notify`)")
+        state, reason = self._fate(kind, members, where)
+        if kind == "group":
+            self._add_group(raw, step, where, depth, state, reason)
+            return
+        for job in self._jobs_of(kind, step, members, where):
+            if state is not JobState.WAITING and job.state is JobState.WAITING:
+                job.state, job.reason = state, reason
+            step.jobs.append(job)
+        self._count(len(step.jobs))
+
+    def _add_group(
+        self, raw: msgspec.Raw, group: PlannedStep, where: str, depth: int, state: JobState, reason: str
+    ) -> None:
+        if depth >= _MAX_DEPTH:
+            raise MalformedInput("upload.step", f"{where}: groups stand more than {_MAX_DEPTH} deep in each other")
+        try:
+            inner = msgspec.json.decode(raw, type=_Group).steps
+        except msgspec.MsgspecError as error:
+            raise MalformedInput("upload.step", f"{where}: {error}") from error
+        index = len(self._steps) - 1
+        group.content = "{}"  # its steps carry their own text
+        for child, child_where in _numbered(inner, f"{where}, step "):
+            self._add(child, child_where, index, depth + 1)
+        if state is not JobState.WAITING:
+            for step in self._steps[index + 1 :]:
+                for job in step.jobs:
+                    if job.state is JobState.WAITING:
+                        job.state, job.reason = state, reason
+
+    def _fate(self, kind: str, members: _Step, where: str) -> tuple[JobState, str]:
+        """Whether the step will run at all, as far as can be known now."""
+        skip = read_skip(members.skip, where)
+        if skip is not None:
+            return JobState.SKIPPED, skip or "skipped by the pipeline"
+        if members.branches is not None and not branch_matches(members.branches, self._branch, where):
+            return JobState.SKIPPED, f"`branches` does not include {self._branch!r}"
+        if members.if_ is not None:
+            if not isinstance(members.if_, str):
+                raise MalformedInput("upload.condition", f"{where}: `if` must be text")
+            try:
+                if not self._condition(members.if_):
+                    return JobState.SKIPPED, f"its condition is false: {members.if_}"
+            except MalformedInput as error:
+                raise MalformedInput(error.code, f"{where}: {error.message}", help=error.help) from error
+        if kind == "trigger":
+            reason = "this server does not trigger other pipelines"
+            self._warn(f"{where}: {reason}; the step is broken and what needs it will not run")
+            return JobState.BROKEN, reason
+        return JobState.WAITING, ""
+
+    def _label(self, kind: str, members: _Step, where: str) -> str:
+        if kind == "group":
+            return _first_text(where, "group", members.group, members.label, members.name)
+        given = (members.label, members.name, members.block, members.input, members.manual)
+        return _first_text(where, "label", *given) or (
+            f"trigger {_first_text(where, 'trigger', members.trigger)}" if kind == "trigger" else ""
+        )
+
+    def _jobs_of(self, kind: str, step: PlannedStep, members: _Step, where: str) -> Iterator[PlannedJob]:
+        match kind:
+            case "wait":
+                yield PlannedJob("waiter", JobState.WAITING, step.label)
+            case "block" | "input":
+                yield PlannedJob("manual", JobState.WAITING, step.label)
+            case "trigger":
+                yield PlannedJob("trigger", JobState.WAITING, step.label)
+            case _:
+                yield from self._command_jobs(step, members, where)
+
+    def _command_jobs(self, step: PlannedStep, members: _Step, where: str) -> Iterator[PlannedJob]:
+        try:
+            command = self._parse_step(step.content.encode())
+        except PipesealError as error:
+            raise MalformedInput("upload.step", f"{where}: {error.message}", help=error.help) from error
+        rules = read_rules(self._default_rules if members.agents is None else members.agents, where)
+        priority = read_priority(self._default_priority if members.priority is None else members.priority, where)
+        timeout = read_timeout(members.timeout_in_minutes, where)
+        check_retry(members.retry, where)
+        check_soft_fail(members.soft_fail, where)
+        group, limit = self._concurrency(members, where)
+        parallel = read_count(members.parallelism, "parallelism", where)
+        if parallel is not None and parallel > self._limits.max_jobs_per_upload:
+            self._count(parallel)
+        for combination, skip in self._combinations(command, where):
+            label = step.label
+            if combination is not None and skip is None:
+                try:
+                    label = self._interpolate(command, combination).label
+                except PipesealError as error:
+                    raise MalformedInput("upload.step", f"{where}: {error.message}", help=error.help) from error
+            for index in range(parallel if parallel is not None else 1):
+                yield PlannedJob(
+                    kind="script",
+                    state=JobState.WAITING if skip is None else JobState.SKIPPED,
+                    reason="" if skip is None else skip or "skipped by an adjustment of the matrix",
+                    label=label,
+                    matrix=combination,
+                    parallel_index=None if parallel is None else index,
+                    parallel_count=parallel,
+                    rules=rules,
+                    priority=priority,
+                    concurrency_group=group,
+                    concurrency_limit=limit,
+                    timeout_minutes=timeout,
+                )
+
+    def _concurrency(self, members: _Step, where: str) -> tuple[str | None, int | None]:
+        limit = read_count(members.concurrency, "concurrency", where)
+        group = _first_text(where, "concurrency_group", members.concurrency_group)
+        if limit is None and not group:
+            return None, None
+        if limit is None or not group:
+            raise MalformedInput("upload.step", f"{where}: `concurrency` and `concurrency_group` go together")
+        return group, limit
+
+    def _combinations(self, command: CommandStep, where: str) -> Iterator[tuple[dict[str, str] | None, str | None]]:
+        """Each matrix combination, with the reason if it is skipped; `(None, None)` once without a matrix."""
+        matrix = command.matrix
+        if matrix is None or not (matrix.setup or matrix.adjustments):
+            yield None, None
+            return
+        adjusted: dict[tuple[tuple[str, str], ...], str | None] = {}
+        for adjustment in matrix.adjustments:
+            if adjustment is not None and adjustment.combination is not None:
+                # Anything but null and false skips, as it does for the agent that checks the combination.
+                skipped = adjustment.skip is not None and adjustment.skip is not False
+                reason = adjustment.skip if isinstance(adjustment.skip, str) else ""
+                adjusted[tuple(sorted(adjustment.combination.items()))] = reason if skipped else None
+        limit = self._limits.max_jobs_per_matrix
+        setup = {name: values or [] for name, values in (matrix.setup or {}).items()}
+        count = prod(len(values) for values in setup.values())
+        if count > limit:
+            raise _over(where, count, "one matrix", "max_jobs_per_matrix", limit)
+        combinations: list[dict[str, str]] = [{}] if setup else []
+        for name, values in setup.items():
+            combinations = [{**before, name: value} for before in combinations for value in values]
+        seen = {tuple(sorted(combination.items())) for combination in combinations}
+        combinations += [dict(extra) for extra in adjusted if extra not in seen]
+        if len(combinations) > limit:
+            raise _over(where, len(combinations), "one matrix", "max_jobs_per_matrix", limit)
+        for combination in combinations:
+            yield combination, adjusted.get(tuple(sorted(combination.items())))
+
+    def _count(self, jobs: int) -> None:
+        self._jobs += jobs
+        if self._jobs > self._limits.max_jobs_per_upload:
+            limit = self._limits.max_jobs_per_upload
+            raise _over("", self._jobs, "one upload", "max_jobs_per_upload", limit, at_least=True)
+
+
+def _over(where: str, count: int, what: str, name: str, limit: int, *, at_least: bool = False) -> MalformedInput:
+    prefix = f"{where}: " if where else ""
+    amount = f"{count} or more" if at_least else str(count)
+    return MalformedInput(
+        "upload.limit",
+        f"{prefix}{amount} jobs in {what}; the limit is {limit} ({name})",
+        help=f"split it, or start the server with --{name.replace('_', '-')}",
+    )
+
+
+def over_build_limit(count: int, limit: int) -> MalformedInput:
+    """The error for a build that would have too many jobs."""
+    return _over("", count, "one build", "max_jobs_per_build", limit)
+
+
+def _numbered(steps: list[msgspec.Raw] | None, prefix: str) -> Iterator[tuple[msgspec.Raw, str]]:
+    for number, raw in enumerate(steps or (), 1):
+        yield raw, f"{prefix}{number}"
+
+
+def _read_env(env: dict[str, Any] | None) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, value in (env or {}).items():
+        match value:
+            case None:
+                texts[name] = ""
+            case bool():
+                texts[name] = "true" if value else "false"
+            case str() | int():
+                texts[name] = str(value)
+            case _:
+                raise MalformedInput(
+                    "request.malformed", f"the pipeline's env variable {name!r} is {type(value).__name__}, not text"
+                )
+    return texts
+
+
+def _first_text(where: str, name: str, *values: Any) -> str:
+    """The first of `values` that is there, as text; empty when none is."""
+    for value in values:
+        match value:
+            case None:
+                continue
+            case bool():
+                return "true" if value else "false"
+            case str():
+                return value
+            case int() | float():
+                return str(value)
+            case _:
+                raise MalformedInput("upload.step", f"{where}: `{name}` must be text, not {type(value).__name__}")
+    return ""

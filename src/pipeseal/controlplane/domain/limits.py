@@ -1,0 +1,30 @@
+"""How much the server takes: one table of limits, each named in the error that enforces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one server. Counts are of jobs, sizes of bytes, times of seconds.
+
+    Parameters:
+        max_jobs_per_upload: jobs that one uploaded pipeline may make.
+        max_jobs_per_build: jobs in one build, retries included.
+        max_jobs_per_matrix: combinations of one matrix.
+        max_upload_bytes: body of a pipeline upload, and the steps kept in a pipeline's settings.
+        max_body_bytes: any other body with JSON.
+        max_chunk_bytes: one log chunk, after decompression.
+        max_log_bytes: one job's log.
+        max_meta_data_bytes: one meta-data value.
+    """
+
+    max_jobs_per_upload: int = 500
+    max_jobs_per_build: int = 4_000
+    max_jobs_per_matrix: int = 50
+    max_upload_bytes: int = 16 * 1024 * 1024
+    max_body_bytes: int = 512 * 1024
+    max_chunk_bytes: int = 2 * 1024 * 1024
+    max_log_bytes: int = 1024 * 1024 * 1024
+    max_meta_data_bytes: int = 100 * 1024

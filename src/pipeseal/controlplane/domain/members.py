@@ -1,0 +1,171 @@
+"""Reading single members of a step: its kind, counts, skip, branches."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pipeseal.errors import MalformedInput
+
+_TYPES = {
+    "command": "command",
+    "commands": "command",
+    "script": "command",
+    "wait": "wait",
+    "waiter": "wait",
+    "block": "block",
+    "manual": "block",
+    "input": "input",
+    "trigger": "trigger",
+    "group": "group",
+}
+# In this order: the first member that is there decides.
+_DECIDING = (
+    ("command", "command"),
+    ("commands", "command"),
+    ("plugins", "command"),
+    ("wait", "wait"),
+    ("waiter", "wait"),
+    ("block", "block"),
+    ("input", "input"),
+    ("manual", "block"),
+    ("trigger", "trigger"),
+    ("group", "group"),
+)
+_MAX_COUNT = 1_000_000
+
+
+def step_kind(value: Any, where: str) -> str:
+    """What kind of step this is: `command`, `wait`, `block`, `input`, `trigger` or `group`.
+
+    Raises:
+        MalformedInput: `upload.step`, it is none of them.
+    """
+    kind: str | None = None
+    match value:
+        case str():
+            kind = _TYPES.get(value) if value in {"wait", "waiter", "block", "input", "manual"} else None
+        case {"type": str(named)}:
+            kind = _TYPES.get(named) if named != "commands" else None
+        case {"type": _}:
+            kind = None
+        case dict():
+            kind = next((kind for member, kind in _DECIDING if member in value), None)
+    if kind is None:
+        shown = repr(value)
+        raise MalformedInput(
+            "upload.step",
+            f"{where} is none of the known kinds of step: {shown if len(shown) <= 80 else shown[:77] + '...'}",
+            help="a command step needs `command:`; others are wait, block, input, trigger and group",
+        )
+    return kind
+
+
+def read_count(value: Any, name: str, where: str) -> int | None:
+    """A count of one or more; None when absent.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    if value is None:
+        return None
+    count = _whole(value)
+    if count is None or not 1 <= count <= _MAX_COUNT:
+        raise MalformedInput("upload.step", f"{where}: `{name}` must be a whole number of at least 1, not {value!r}")
+    return count
+
+
+def read_priority(value: Any, where: str) -> int:
+    """A job's priority, higher first; 0 when absent.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    if value is None:
+        return 0
+    priority = _whole(value)
+    if priority is None or abs(priority) > _MAX_COUNT:
+        raise MalformedInput("upload.step", f"{where}: `priority` must be a whole number, not {value!r}")
+    return priority
+
+
+def read_timeout(value: Any, where: str) -> int | None:
+    """Minutes; None when absent or 0 (no time limit).
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    if value is None:
+        return None
+    minutes = _whole(value)
+    if minutes is None or not 0 <= minutes <= _MAX_COUNT:
+        raise MalformedInput("upload.step", f"{where}: `timeout_in_minutes` must be minutes, not {value!r}")
+    return minutes or None
+
+
+def read_skip(value: Any, where: str) -> str | None:
+    """Why a step is skipped: its text, or `""` for a plain true; None when it is not.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    match value:
+        case None | False | "" | "false":
+            return None
+        case True | "true":
+            return ""
+        case str():
+            return value
+        case _:
+            raise MalformedInput("upload.step", f"{where}: `skip` must be true, false or a reason, not {value!r}")
+
+
+def branch_matches(patterns: Any, branch: str, where: str) -> bool:
+    """Whether `branches` includes `branch`.
+
+    Patterns are separated by blanks; `*` stands for anything; a pattern with `!` in front excludes. With excluding
+    patterns only, everything else is included.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    match patterns:
+        case str():
+            words = patterns.split()
+        case list() if all(isinstance(item, str) for item in patterns):
+            words = [word for item in patterns for word in item.split()]
+        case _:
+            raise MalformedInput("upload.step", f"{where}: `branches` must be text or a list of text")
+    wanted = [word for word in words if not word.startswith("!")]
+    unwanted = [word[1:] for word in words if word.startswith("!")]
+    if any(_glob_matches(word, branch) for word in unwanted):
+        return False
+    return not wanted or any(_glob_matches(word, branch) for word in wanted)
+
+
+def _glob_matches(pattern: str, text: str) -> bool:
+    """`*` only, without backtracking: each piece between stars is looked for from the left."""
+    pieces = pattern.split("*")
+    if len(pieces) == 1:
+        return text == pattern
+    if not text.startswith(pieces[0]):
+        return False
+    at = len(pieces[0])
+    for piece in pieces[1:-1]:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return len(text) - at >= len(pieces[-1]) and text.endswith(pieces[-1])
+
+
+def _whole(value: Any) -> int | None:
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case str() if re.fullmatch(r"-?[0-9]{1,9}", value):
+            return int(value)
+        case _:
+            return None

@@ -1,0 +1,207 @@
+"""The Agent API: one handler for each row of `agentapi.routes.ROUTES`, mounted below `/v3`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeseal.agentapi.messages import (
+    FinishRequest,
+    Heartbeat,
+    MetaDataExists,
+    MetaDataItem,
+    RegisterRequest,
+    StartRequest,
+)
+from pipeseal.agentapi.routes import ROUTES
+from pipeseal.controlplane.http.bodies import bearer, inflate, read_body, read_json, read_number
+from pipeseal.controlplane.http.respond import render
+from pipeseal.controlplane.services import meta_data
+from pipeseal.controlplane.services.accept_job import accept_job
+from pipeseal.controlplane.services.append_log import append_log
+from pipeseal.controlplane.services.authenticate import verify_session_token
+from pipeseal.controlplane.services.finish_job import finish_job
+from pipeseal.controlplane.services.ping import ping
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.register_agent import disconnect_agent, heartbeat, register_agent
+from pipeseal.controlplane.services.start_job import job_state, start_job
+from pipeseal.controlplane.services.upload_pipeline import UploadRequest, upload_pipeline, upload_state
+from pipeseal.errors import MalformedInput
+
+PREFIX = "/v3"
+_SCHEME = "Token"
+_GZIP_OVERHEAD = 64 * 1024
+_INFLATE_INLINE = 16 * 1024
+
+Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
+
+
+async def _register(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    body = await read_json(request, RegisterRequest, plane.settings.limits.max_body_bytes)
+    return render(await register_agent(plane, token, body))
+
+
+async def _connect(plane: ControlPlane, request: Request) -> Response:
+    await verify_session_token(plane, bearer(request, _SCHEME))
+    return render({})
+
+
+async def _disconnect(plane: ControlPlane, request: Request) -> Response:
+    session = await verify_session_token(plane, bearer(request, _SCHEME))
+    await disconnect_agent(plane, session)
+    return render({})
+
+
+async def _ping(plane: ControlPlane, request: Request) -> Response:
+    session = await verify_session_token(plane, bearer(request, _SCHEME))
+    gone = asyncio.ensure_future(_hang_up(request))
+    try:
+        return render(await ping(plane, session, gone))
+    finally:
+        gone.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    """Returns when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _heartbeat(plane: ControlPlane, request: Request) -> Response:
+    await verify_session_token(plane, bearer(request, _SCHEME))
+    body = await read_json(request, Heartbeat, plane.settings.limits.max_body_bytes, empty=Heartbeat())
+    return render(heartbeat(plane, body))
+
+
+async def _accept_job(plane: ControlPlane, request: Request) -> Response:
+    session = await verify_session_token(plane, bearer(request, _SCHEME))
+    return render(await accept_job(plane, session, request.path_params["job_id"]))
+
+
+async def _start_job(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    await read_json(request, StartRequest, plane.settings.limits.max_body_bytes, empty=StartRequest())
+    await start_job(plane, request.path_params["job_id"], token)
+    return render({})
+
+
+async def _job_state(plane: ControlPlane, request: Request) -> Response:
+    return render(await job_state(plane, request.path_params["job_id"], bearer(request, _SCHEME)))
+
+
+async def _finish_job(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    body = await read_json(request, FinishRequest, plane.settings.limits.max_body_bytes)
+    await finish_job(plane, request.path_params["job_id"], token, body)
+    return render({})
+
+
+async def _append_log(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    limit = plane.settings.limits.max_chunk_bytes
+    sequence, offset = read_number(request, "sequence"), read_number(request, "offset")
+    size = read_number(request, "size")
+    body = await read_body(request, limit + _GZIP_OVERHEAD)
+    encoding = request.headers.get("content-encoding", "")
+    if len(body) > _INFLATE_INLINE:
+        data = await asyncio.to_thread(inflate, body, encoding, limit)
+    else:
+        data = inflate(body, encoding, limit)
+    if len(data) != size:
+        raise MalformedInput("request.malformed", f"the log chunk has {len(data)} bytes, and its query says {size}")
+    await append_log(plane, request.path_params["job_id"], token, sequence=sequence, start=offset, data=data)
+    return render({})
+
+
+class _HeaderTimes(msgspec.Struct):
+    header_times: dict[str, str] = {}
+
+
+async def _header_times(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    body = await read_json(request, _HeaderTimes, plane.settings.limits.max_body_bytes)
+    await meta_data.set_header_times(plane, request.path_params["job_id"], token, body.header_times)
+    return render({})
+
+
+class _UploadResult(msgspec.Struct):
+    """Ours: what the server understood only in part. The stock agent reads no body here."""
+
+    warnings: list[str]
+
+
+async def _upload_pipeline(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    body = await read_json(request, UploadRequest, plane.settings.limits.max_upload_bytes)
+    return render(_UploadResult(await upload_pipeline(plane, request.path_params["job_id"], token, body)))
+
+
+async def _upload_state(plane: ControlPlane, request: Request) -> Response:
+    job_id, upload_id = request.path_params["job_id"], request.path_params["upload_id"]
+    return render(await upload_state(plane, job_id, bearer(request, _SCHEME), upload_id))
+
+
+async def _set_meta_data(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
+    await meta_data.set_meta_data(plane, request.path_params["job_id"], token, item)
+    return render({})
+
+
+async def _get_meta_data(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
+    return render(await meta_data.get_meta_data(plane, request.path_params["job_id"], token, item.key))
+
+
+async def _has_meta_data(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
+    keys = await meta_data.list_meta_data(plane, request.path_params["job_id"], token)
+    return render(MetaDataExists(exists=item.key in keys))
+
+
+async def _list_meta_data(plane: ControlPlane, request: Request) -> Response:
+    return render(await meta_data.list_meta_data(plane, request.path_params["job_id"], bearer(request, _SCHEME)))
+
+
+HANDLERS: dict[str, Handler] = {
+    "register": _register,
+    "connect": _connect,
+    "disconnect": _disconnect,
+    "ping": _ping,
+    "heartbeat": _heartbeat,
+    "accept_job": _accept_job,
+    "start_job": _start_job,
+    "job_state": _job_state,
+    "finish_job": _finish_job,
+    "append_log": _append_log,
+    "header_times": _header_times,
+    "upload_pipeline": _upload_pipeline,
+    "upload_state": _upload_state,
+    "set_meta_data": _set_meta_data,
+    "get_meta_data": _get_meta_data,
+    "has_meta_data": _has_meta_data,
+    "list_meta_data": _list_meta_data,
+}
+
+
+def agent_routes(plane: ControlPlane) -> list[Route]:
+    """The endpoints of the Agent API, all below `/v3`."""
+    return [
+        Route(PREFIX + route.path, _bound(plane, HANDLERS[route.name]), methods=[route.method]) for route in ROUTES
+    ]
+
+
+def _bound(plane: ControlPlane, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await handler(plane, request)
+
+    return endpoint

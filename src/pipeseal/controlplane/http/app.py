@@ -1,0 +1,54 @@
+"""The whole server as one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeseal import __version__
+from pipeseal.controlplane.http.agent_api import agent_routes
+from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
+from pipeseal.controlplane.http.rest import rest_routes
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.sweep import sweep_forever
+from pipeseal.errors import PipesealError
+
+
+def make_app(plane: ControlPlane) -> Starlette:
+    """The application of a control plane. It takes up its work when it starts and closes the plane when it ends.
+
+    Every path that no row serves is answered with 404 at once: agents probe for other protocols, and would wait.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        plane.start()
+        sweeper = asyncio.create_task(sweep_forever(plane))
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            await asyncio.to_thread(plane.close)
+
+    async def healthz(_request: Request) -> Response:
+        await plane.database.read(lambda tx: tx.one("SELECT 1 AS one"))
+        return render({"status": "ok", "version": __version__})
+
+    return Starlette(
+        routes=[*agent_routes(plane), *rest_routes(plane), Route("/healthz", healthz)],
+        lifespan=lifespan,
+        exception_handlers={
+            PipesealError: render_known,
+            HTTPException: render_http,
+            Exception: render_unexpected,
+        },
+    )

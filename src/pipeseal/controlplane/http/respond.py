@@ -1,0 +1,68 @@
+"""Answers and errors: JSON always, `{"message", "code"}` for whatever goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeseal.agentapi.messages import ErrorMessage
+from pipeseal.errors import PipesealError, Unavailable, VerificationError, escape_control
+
+_log = logging.getLogger("pipeseal.server")
+_encoder = msgspec.json.Encoder()
+
+# Codes whose status is not that of their family (422, 401 or 503). An agent reads statuses, not codes: it repeats a
+# request after a 5xx and takes any 4xx as final.
+_STATUS = {
+    "token.other_job": 403,
+    "request.not_found": 404,
+    "request.method": 405,
+    "job.unavailable": 409,
+    "request.too_large": 413,
+    "log.limit": 413,
+}
+
+
+def render(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`value` as a JSON answer."""
+    return Response(_encoder.encode(value), status, headers=headers, media_type="application/json")
+
+
+def status_of(error: PipesealError) -> int:
+    """The HTTP status for an error."""
+    match error:
+        case VerificationError():
+            return _STATUS.get(error.code, 401 if error.code.startswith("token.") else 422)
+        case Unavailable():
+            return 503
+        case _:
+            return _STATUS.get(error.code, 422)
+
+
+async def render_known(request: Request, error: Exception) -> Response:
+    """The answer for an error of ours."""
+    assert isinstance(error, PipesealError)
+    status = status_of(error)
+    if status >= 500:
+        _log.error("%s %s: %s", request.method, escape_control(request.url.path), escape_control(error.message))
+    message = f"{error.message} ({error.help})" if error.help else error.message
+    return render(ErrorMessage(message=message, code=error.code), status)
+
+
+async def render_http(request: Request, error: Exception) -> Response:
+    """The answer for a path or method that is not there."""
+    assert isinstance(error, HTTPException)
+    code = "request.method" if error.status_code == 405 else "request.not_found"
+    what = "has no such method" if error.status_code == 405 else "is not served here"
+    path = escape_control(request.url.path[:200])
+    return render(ErrorMessage(message=f"{path} {what}", code=code), error.status_code, dict(error.headers or {}))
+
+
+async def render_unexpected(_request: Request, _error: Exception) -> Response:
+    """The answer for a fault of this program, told in general; the web server logs it in full."""
+    return render(ErrorMessage(message="the server met an error of its own; its log has the details"), 500)

@@ -1,0 +1,98 @@
+"""Listening: the application on uvicorn, until a signal ends it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from pipeseal.controlplane.http.app import make_app
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.errors import ConfigurationError
+
+# Longer than the pauses of agents between two requests, so that a connection is not closed under a request.
+_KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn, saying when it is ready, and letting held requests go when it stops.
+
+    Parameters:
+        plane: the control plane to serve.
+        listener: a bound socket.
+        on_ready: called with the server's URL once it answers.
+    """
+
+    def __init__(self, plane: ControlPlane, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                make_app(plane),
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=5,
+                backlog=_BACKLOG,
+            )
+        )
+        self._plane = plane
+        self._listener = listener
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready(self._plane.url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer every held request first: otherwise each would keep the server up for as long as it is held."""
+        self._plane.dispatcher.close()
+        self._plane.events.wake_all()
+        await super().shutdown(sockets)
+
+    def serve_until_stopped(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        self.run(sockets=[self._listener])
+
+
+def listen(address: str) -> socket.socket:
+    """A socket bound to `HOST:PORT`; port 0 takes a free one.
+
+    Raises:
+        ConfigurationError: `server.listen`.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigurationError(
+            "server.listen", f"{address!r} is no address to listen on", help="write HOST:PORT, such as 127.0.0.1:8080"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            "server.listen",
+            f"cannot listen on {address}: {error.strerror}",
+            help="stop what uses the address, or choose another with --listen",
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL under which a bound socket is reached; a wildcard address is told by the computer's name."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,173 @@
+"""An agent takes a job: the claim, and the job as the agent receives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from sqlite3 import Row
+
+import msgspec
+
+from pipeseal.agentapi.messages import JobAssignment
+from pipeseal.clock import render_timestamp
+from pipeseal.controlplane.domain.agents import Rules, matches, meta_data_variables
+from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, checkout_variables, job_environment
+from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
+from pipeseal.controlplane.services.advance_build import advance_build
+from pipeseal.controlplane.services.authenticate import not_found
+from pipeseal.controlplane.services.dispatch import Session
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store import jobs as job_store
+from pipeseal.controlplane.store.database import Transaction
+from pipeseal.errors import MalformedInput
+
+CHUNK_BYTES = 102_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Everything that an assignment is made of, from one snapshot."""
+
+    job: Row
+    step: Row
+    upload: Row
+    build: Row
+    pipeline: Row
+    group: Row | None
+    rebuilt_from: Row | None
+
+
+async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobAssignment:
+    """Give a job to an agent. The same agent may ask again until it starts the job, and gets the same answer.
+
+    Parameters:
+        session: the agent.
+        job_id: the job it was told of.
+
+    Raises:
+        MalformedInput: `request.not_found`; `job.unavailable`: another agent has it, it is offered to another, it
+            needs other tags, or this agent still has another job.
+    """
+    token = derive_job_token(plane.job_secret, job_id, session.id)
+    holder = plane.dispatcher.holder(job_id)
+    if holder is not None and holder != session.id:
+        raise _unavailable("is offered to another agent")
+    now = plane.now()
+
+    def claim(tx: Transaction) -> _Rows:
+        job = job_store.find_job(tx, job_id)
+        if job is None:
+            raise not_found("such job")
+        again = job["agent_id"] == session.id and job["state"] == JobState.ACCEPTED
+        if not again:
+            if not matches(msgspec.json.decode(job["agent_rules"], type=Rules), session.tags):
+                raise _unavailable("needs an agent with other tags")
+            if job_store.held_jobs(tx, session.id):
+                raise _unavailable("cannot be had while another job is in the hands of this agent")
+            digest = digest_token(token)
+            claimed = job_store.claim_job(tx, job_id, agent_id=session.id, token_digest=digest, now=now)
+            if claimed is None:
+                raise _unavailable(f"is {job['state']}")
+            job = claimed
+            advance_build(tx, plane, job["build_id"], now=now)
+        return _read_rows(tx, job)
+
+    rows = await plane.database.write(claim)
+    plane.dispatcher.discard(job_id)
+    session.job_id = job_id
+    session.job_accepted_at = plane.clock.now()
+    return _assignment(plane, rows, session, token)
+
+
+def _unavailable(why: str) -> MalformedInput:
+    return MalformedInput("job.unavailable", f"the job {why}")
+
+
+def _read_rows(tx: Transaction, job: Row) -> _Rows:
+    step = tx.one("SELECT * FROM steps WHERE id = :id", id=job["step_id"])
+    assert step is not None
+    upload = tx.one("SELECT env, checkout FROM uploads WHERE id = :id", id=step["upload_id"])
+    build = tx.one("SELECT * FROM builds WHERE id = :id", id=job["build_id"])
+    assert upload is not None
+    assert build is not None
+    pipeline = tx.one("SELECT * FROM pipelines WHERE id = :id", id=build["pipeline_id"])
+    assert pipeline is not None
+    group = tx.one("SELECT id, key, label FROM steps WHERE id = :id", id=step["parent_id"])
+    rebuilt_from = tx.one("SELECT id, number FROM builds WHERE id = :id", id=build["rebuilt_from_id"])
+    return _Rows(job, step, upload, build, pipeline, group, rebuilt_from)
+
+
+class _StepMembers(msgspec.Struct):
+    artifact_paths: object = None
+
+
+def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) -> JobAssignment:
+    from pipeseal.pipeline.commandstep import parse_command_step
+    from pipeseal.pipeline.matrix import interpolate_matrix
+    from pipeseal.pipeline.render import plugins_value, render_json
+
+    job, build, pipeline = rows.job, rows.build, rows.pipeline
+    content = rows.step["content"].encode()
+    permutation = None if job["matrix"] is None else msgspec.json.decode(job["matrix"], type=dict[str, str])
+    step = parse_command_step(content)
+    if permutation is not None:
+        step = interpolate_matrix(step, permutation)
+    pipeline_env = msgspec.json.decode(rows.upload["env"], type=dict[str, str])
+    build_env = msgspec.json.decode(build["env"], type=dict[str, str])
+    # The pipeline's own checkout settings are read as those of a step that has nothing else.
+    defaults = parse_command_step(b'{"command":"","checkout":%s}' % (rows.upload["checkout"] or "null").encode())
+    layers = (defaults.checkout, step.checkout)
+    members = msgspec.json.decode(content, type=_StepMembers)
+    facts = JobFacts(
+        job_id=job["id"],
+        build_id=build["id"],
+        build_number=build["number"],
+        build_url=f"{plane.url}/{plane.settings.organization}/{pipeline['slug']}/builds/{build['number']}",
+        organization_slug=plane.settings.organization,
+        organization_id=plane.organization_id,
+        pipeline_slug=pipeline["slug"],
+        pipeline_id=pipeline["id"],
+        pipeline_name=pipeline["name"],
+        default_branch=pipeline["default_branch"],
+        repository=pipeline["repository"],
+        commit=build["commit_id"],
+        branch=build["branch"],
+        tag=build["tag"],
+        pull_request=build["pull_request"],
+        message=build["message"],
+        author=build["author"],
+        source=build["source"],
+        rebuilt_from_id=rows.rebuilt_from["id"] if rows.rebuilt_from is not None else "",
+        rebuilt_from_number=str(rows.rebuilt_from["number"]) if rows.rebuilt_from is not None else "",
+        step_id=rows.step["id"],
+        step_key=rows.step["key"],
+        label=job["label"],
+        command=step.command,
+        plugins=render_json(plugins_value(step.plugins)) if step.plugins else "",
+        artifact_paths=artifact_paths(members.artifact_paths),
+        timeout_minutes=job["timeout_minutes"],
+        retry_count=job["retry_count"],
+        retry_kind=job["retry_kind"] or "",
+        parallel_index=job["parallel_index"],
+        parallel_count=job["parallel_count"],
+        agent_id=session.id,
+        agent_name=session.name,
+        agent_variables=meta_data_variables(session.tags),
+        group=None if rows.group is None else (rows.group["id"], rows.group["key"], rows.group["label"]),
+        pipeline_env=pipeline_env,
+        build_env=build_env,
+        step_env=step.env,
+        checkout_env=checkout_variables(layers, {**pipeline_env, **build_env, **step.env}),
+    )
+    return JobAssignment(
+        id=job["id"],
+        state=JobState.ACCEPTED.value,
+        token=token,
+        env=job_environment(facts),
+        step=msgspec.Raw(content),  # byte for byte what was uploaded
+        chunks_max_size_bytes=CHUNK_BYTES,
+        log_max_size_bytes=plane.settings.limits.max_log_bytes,
+        matrix_permutation=permutation,
+        runnable_at=render_timestamp((job["runnable_at"] or job["created_at"]) / 1_000_000),
+        priority=job["priority"],
+    )

@@ -1,0 +1,77 @@
+"""A job ends: its log is closed, its result kept, its build goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import msgspec
+
+from pipeseal.agentapi.messages import FinishRequest
+from pipeseal.controlplane.domain.job import HELD, JobState
+from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
+from pipeseal.controlplane.services.advance_build import end_job
+from pipeseal.controlplane.services.append_log import close_log, log_state
+from pipeseal.controlplane.services.authenticate import verify_job_token
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store import agents as agent_store
+from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.logs import seal_log
+
+_MAX_TEXT = 200
+
+
+async def finish_job(plane: ControlPlane, job_id: str, token: str, request: FinishRequest) -> None:
+    """The agent reports how a job ended. Said again, it changes nothing.
+
+    Parameters:
+        job_id, token: the job.
+        request: exit status (`-1` or unreadable: none), signal, reason, refusal.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        Unavailable: `server.store`.
+    """
+    job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+    if JobState(job["state"]) not in HELD:
+        return
+    missing = await close_log(plane, job_id, await log_state(plane, job_id))
+    ending = read_ending(request)
+    refusal = None if request.refusal is None else msgspec.json.encode(request.refusal).decode()
+    reason = "" if request.refusal is None else request.refusal.message
+    now = plane.now()
+
+    def change(tx: Transaction) -> str | None:
+        job = verify_job_token(tx, job_id, token)
+        if JobState(job["state"]) not in HELD:
+            return None
+        seal_log(tx, job_id, missing)
+        if request.ignore_agent_in_dispatches and job["agent_id"] is not None:
+            agent_store.set_ignored(tx, job["agent_id"])
+        end_job(
+            tx,
+            plane,
+            job,
+            ending,
+            now=now,
+            by_agent=True,
+            reason=reason,
+            refusal=refusal,
+            chunks_failed=max(0, min(request.chunks_failed_count, 2**31)),
+        )
+        agent_id: str | None = job["agent_id"]
+        return agent_id
+
+    agent_id = await asyncio.shield(plane.database.write(change))
+    session = plane.sessions.get(agent_id or "")
+    if session is not None:
+        session.ignored = session.ignored or request.ignore_agent_in_dispatches
+        if session.job_id == job_id:
+            session.job_id = None
+
+
+def read_ending(request: FinishRequest) -> Ending:
+    """How a job ended, with anything that is no exit status as none."""
+    text = request.exit_status.strip()
+    status = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else NO_STATUS
+    return Ending(status, request.signal[:_MAX_TEXT], request.signal_reason[:_MAX_TEXT])

@@ -1,0 +1,114 @@
+"""Meta-data of a build: small values under keys, set and read by its jobs."""
+
+from __future__ import annotations
+
+from pipeseal.agentapi.messages import MetaDataItem
+from pipeseal.controlplane.domain.job import HELD, JobState
+from pipeseal.controlplane.services.authenticate import job_not_running, not_found, verify_job_token
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store.database import Transaction
+from pipeseal.errors import MalformedInput
+
+_MAX_KEY = 1_000
+
+
+def _build_of(tx: Transaction, job_id: str, token: str) -> str:
+    """The build of a job that an agent holds.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `job.not_running`.
+    """
+    job = verify_job_token(tx, job_id, token)
+    if JobState(job["state"]) not in HELD:
+        raise job_not_running(job["state"])
+    return str(job["build_id"])
+
+
+async def set_meta_data(plane: ControlPlane, job_id: str, token: str, item: MetaDataItem) -> None:
+    """Set a key of the job's build.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `job.not_running`, `request.malformed` (an empty or very long key, a value above the limit).
+    """
+    limit = plane.settings.limits.max_meta_data_bytes
+    if not item.key.strip() or len(item.key) > _MAX_KEY:
+        raise MalformedInput("request.malformed", f"a meta-data key has 1 to {_MAX_KEY} characters")
+    if len(item.value.encode("utf-8", "surrogatepass")) > limit:
+        raise MalformedInput(
+            "request.malformed", f"a meta-data value has at most {limit} bytes (max_meta_data_bytes)"
+        )
+
+    def change(tx: Transaction) -> None:
+        tx.run(
+            "INSERT INTO meta_data (build_id, key, value) VALUES (:build_id, :key, :value) "
+            "ON CONFLICT (build_id, key) DO UPDATE SET value = :value",
+            build_id=_build_of(tx, job_id, token),
+            key=item.key,
+            value=item.value,
+        )
+
+    await plane.database.write(change)
+
+
+async def get_meta_data(plane: ControlPlane, job_id: str, token: str, key: str) -> MetaDataItem:
+    """A key of the job's build.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `request.not_found`, `job.not_running`.
+    """
+
+    def look(tx: Transaction) -> MetaDataItem:
+        row = tx.one(
+            "SELECT value FROM meta_data WHERE build_id = :build_id AND key = :key",
+            build_id=_build_of(tx, job_id, token),
+            key=key,
+        )
+        if row is None:
+            raise not_found("meta-data with that key")
+        return MetaDataItem(key=key, value=row["value"])
+
+    return await plane.database.read(look)
+
+
+async def list_meta_data(plane: ControlPlane, job_id: str, token: str) -> list[str]:
+    """The keys of the job's build.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `job.not_running`.
+    """
+
+    def look(tx: Transaction) -> list[str]:
+        rows = tx.all(
+            "SELECT key FROM meta_data WHERE build_id = :build_id ORDER BY key", build_id=_build_of(tx, job_id, token)
+        )
+        return [row["key"] for row in rows]
+
+    return await plane.database.read(look)
+
+
+async def set_header_times(plane: ControlPlane, job_id: str, token: str, times: dict[str, str]) -> None:
+    """Keep when the sections of a log began; those sent before stay.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `job.not_running`, `request.malformed`.
+    """
+    import msgspec
+
+    if len(times) > 10_000 or any(not key.isdecimal() or len(value) > 64 for key, value in times.items()):
+        raise MalformedInput("request.malformed", "header times are section numbers with a time each")
+
+    def change(tx: Transaction) -> None:
+        _build_of(tx, job_id, token)
+        row = tx.one("SELECT header_times FROM jobs WHERE id = :id", id=job_id)
+        before = row["header_times"] if row is not None else None
+        known = msgspec.json.decode(before, type=dict[str, str]) if before else {}
+        if len(known) < 10_000:
+            text = msgspec.json.encode({**known, **times}).decode()
+            tx.run("UPDATE jobs SET header_times = :times WHERE id = :id", times=text, id=job_id)
+
+    await plane.database.write(change)

@@ -1,0 +1,63 @@
+"""An idle agent asks what to do; the question is held open until there is an answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipeseal.agentapi.messages import PingJob, PingResponse
+from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.sweep import end_abandoned_job
+
+# A ping that overtakes its agent's own accept on the network must not end the job.
+_ABANDONED_AFTER = 5.0
+
+
+async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]) -> PingResponse:
+    """What an agent is to do: a job, `pause`, `disconnect`, or nothing after the hold time.
+
+    Parameters:
+        session: the agent.
+        gone: done when the agent has hung up.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + plane.settings.ping_hold
+    while True:
+        if session.stopping:
+            return PingResponse(action="disconnect", message="the server asked this agent to stop")
+        if session.paused and not session.told_paused:
+            return _paused(session)
+        if session.told_paused and not session.paused:
+            session.told_paused = False
+            return PingResponse()
+        if session.job_id is not None and plane.clock.now() - session.job_accepted_at > _ABANDONED_AFTER:
+            await end_abandoned_job(plane, session.id)
+        may_work = not session.paused and not session.ignored and session.job_id is None
+        job_id = plane.dispatcher.take(session) if may_work else None
+        if job_id is not None:
+            return _job(job_id)
+        future = plane.dispatcher.wait(session, accepts_jobs=may_work)
+        try:
+            await asyncio.wait((future, gone), timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
+        except asyncio.CancelledError:
+            plane.dispatcher.leave(session, future)
+            raise
+        if gone.done() or not future.done():
+            plane.dispatcher.leave(session, future)
+            return _paused(session) if session.paused else PingResponse()
+        job_id = future.result()
+        if job_id == SUPERSEDED:
+            return PingResponse()
+        if job_id is not None:
+            return _job(job_id)
+        if plane.dispatcher.closed:
+            return PingResponse()
+
+
+def _job(job_id: str) -> PingResponse:
+    return PingResponse(job=PingJob(id=job_id, state="assigned"))
+
+
+def _paused(session: Session) -> PingResponse:
+    session.told_paused = True
+    return PingResponse(action="pause", message=session.pause_note or "this agent is paused")

@@ -1,0 +1,48 @@
+"""Reading a pipeline for a build: the one place where the server uses what `pipeline/` knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeseal.controlplane.domain.condition import BuildFacts, evaluate_condition
+from pipeseal.controlplane.domain.expand import Expansion, Plan
+from pipeseal.errors import MalformedInput
+
+if TYPE_CHECKING:
+    from pipeseal.controlplane.services.plane import ControlPlane
+
+
+def plan_pipeline(plane: ControlPlane, pipeline: bytes, facts: BuildFacts) -> Plan:
+    """Steps and jobs of a pipeline's JSON, for a build.
+
+    Raises:
+        MalformedInput: as `Expansion.expand`.
+    """
+    from pipeseal.pipeline.commandstep import parse_command_step
+    from pipeseal.pipeline.matrix import interpolate_matrix
+
+    expansion = Expansion(
+        limits=plane.settings.limits,
+        branch=facts.branch,
+        condition=lambda text: evaluate_condition(text, facts),
+        parse_step=parse_command_step,
+        interpolate=interpolate_matrix,
+    )
+    return expansion.expand(pipeline)
+
+
+def read_steps(plane: ControlPlane, text: str) -> bytes:
+    """The JSON of steps kept as YAML in a pipeline's settings, in the normal form that uploaders send.
+
+    Raises:
+        MalformedInput: the text is no pipeline, or is too long (`upload.limit`).
+    """
+    from pipeseal.pipeline.parse import parse_pipeline
+    from pipeseal.pipeline.render import pipeline_value, render_json
+
+    limit = plane.settings.limits.max_upload_bytes
+    if len(text) > limit:
+        raise MalformedInput(
+            "upload.limit", f"the steps are longer than the limit of {limit} bytes (max_upload_bytes)"
+        )
+    return render_json(pipeline_value(parse_pipeline(text, source="pipeline settings"))).encode()

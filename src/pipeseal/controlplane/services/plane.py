@@ -1,0 +1,247 @@
+"""The running control plane: everything that services share, opened from a data folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from pipeseal.agentapi.routes import Token
+from pipeseal.clock import Clock, SystemClock
+from pipeseal.controlplane.domain.identifiers import make_id
+from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
+from pipeseal.controlplane.services.dispatch import Dispatcher, Session, Sessions
+from pipeseal.controlplane.services.events import Events
+from pipeseal.controlplane.store import agents as agent_store
+from pipeseal.controlplane.store import jobs as job_store
+from pipeseal.controlplane.store.database import Database, Transaction
+from pipeseal.controlplane.store.logs import LogStates, LogStore
+from pipeseal.errors import ConfigurationError
+
+DATABASE_FILE = "control-plane.sqlite"
+REGISTRATION_FILE = "agent-token"
+API_FILE = "api-token"
+SECRET_FILE = "job-token-secret"  # noqa: S105  (a file name)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one server behaves. Times in seconds.
+
+    Parameters:
+        organization: slug of the one organisation of this server.
+        url: where people and agents reach it, without a trailing slash; empty: as it listens.
+        ping_interval, job_status_interval, heartbeat_interval: told to agents, whole seconds above zero.
+        ping_hold: how long a ping with nothing to do is held open.
+        heartbeat_timeout: an agent silent for longer is lost.
+        offer_timeout: a job told to an agent and not accepted goes back to the queue after this.
+        cancel_timeout: an agent asked to stop a job and silent about it for longer is not waited for.
+        sweep_interval: how often lost agents and overdue jobs are looked for.
+        limits: sizes and counts.
+    """
+
+    organization: str = "local"
+    url: str = ""
+    ping_interval: int = 1
+    job_status_interval: int = 1
+    heartbeat_interval: int = 60
+    ping_hold: float = 25.0
+    heartbeat_timeout: float = 180.0
+    offer_timeout: float = 10.0
+    cancel_timeout: float = 120.0
+    sweep_interval: float = 2.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class ControlPlane:
+    """What the services work with. Made by `open_plane`; `start` binds it to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        lock: IO[bytes],
+        database: Database,
+        logs: LogStore,
+        settings: Settings,
+        job_secret: bytes,
+        clock: Clock,
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        self.folder = folder
+        self.database = database
+        self.logs = logs
+        self.log_states = LogStates()
+        self.settings = settings
+        self.url = settings.url
+        self.job_secret = job_secret
+        self.clock = clock
+        self.randomness = randomness
+        self.events = Events()
+        self.sessions = Sessions()
+        self.dispatcher = Dispatcher(settings.offer_timeout)
+        self.organization_id = ""
+        self.registration_digests: dict[str, str] = {}
+        self.api_digests: dict[str, str] = {}
+        self._lock = lock
+
+    def now(self) -> int:
+        """Microseconds since the epoch, as the database keeps times."""
+        return int(self.clock.now() * 1_000_000)
+
+    def new_id(self) -> str:
+        """A new identifier."""
+        return make_id(self.clock.now(), self.randomness)
+
+    def start(self) -> None:
+        """Bind to the running event loop and take up what the database says: sessions and scheduled jobs."""
+        self.events.bind()
+        now = self.clock.now()
+
+        def load(tx: Transaction) -> None:
+            self.organization_id = agent_store.get_setting(tx, "organization_id") or ""
+            self.registration_digests = agent_store.tokens_of_kind(tx, Token.REGISTRATION.value)
+            self.api_digests = agent_store.tokens_of_kind(tx, "api")
+            for row in agent_store.agents_with_session(tx):
+                tags = frozenset((key, value) for key, value in msgspec.json.decode(row["tags"]))
+                session = Session(
+                    id=row["id"],
+                    name=row["name"],
+                    tags=tags,
+                    priority=row["priority"],
+                    digest=row["token_digest"],
+                    # Nobody could reach a server that was down: every agent gets its full time again.
+                    last_seen=now,
+                    state=row["state"],
+                    paused=bool(row["paused"]),
+                    pause_note=row["pause_note"],
+                    ignored=bool(row["ignore_in_dispatches"]),
+                )
+                for job in job_store.held_jobs(tx, session.id):
+                    session.job_id = job["id"]
+                    session.job_accepted_at = now
+                self.sessions.add(session)
+            for ready in job_store.ready_jobs(tx):
+                self.dispatcher.add(ready)
+
+        self.database.read_now(load)
+
+    def close(self) -> None:
+        """Finish what is queued and let go of the folder."""
+        self.dispatcher.close()
+        self.database.close()
+        self._lock.close()
+
+
+def open_plane(
+    folder: Path,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    randomness: Callable[[int], bytes] = os.urandom,
+) -> ControlPlane:
+    """Open the data folder; on the first run make the database, the secret and the two tokens.
+
+    Parameters:
+        folder: made when missing, readable by this user only.
+        settings: of the server.
+        clock: tells the time.
+        randomness: gives random bytes.
+
+    Raises:
+        ConfigurationError: `server.data`, the folder cannot be used, or another server uses it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise ConfigurationError(
+            "server.data",
+            f"cannot use the data folder {folder}: {error.strerror}",
+            help="give the server a folder of its own that it can write",
+        ) from error
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigurationError(
+            "server.data",
+            f"another server uses the data folder {folder}",
+            help="stop it, or give this one another folder with --data",
+        ) from error
+    database = Database.open(folder / DATABASE_FILE)
+    clock = clock or SystemClock()
+    now = int(clock.now() * 1_000_000)
+    organization_id = make_id(clock.now(), randomness)
+
+    def first_run(tx: Transaction) -> dict[str, str]:
+        """The token files to write: file name to token."""
+        if agent_store.get_setting(tx, "organization_id") is None:
+            agent_store.set_setting(tx, "organization_id", organization_id)
+        made = {}
+        for kind, name, prefix in (
+            (Token.REGISTRATION.value, REGISTRATION_FILE, PREFIXES[Token.REGISTRATION]),
+            ("api", API_FILE, API_PREFIX),
+        ):
+            if not agent_store.tokens_of_kind(tx, kind):
+                made[name] = make_token(prefix, randomness)
+                digest = digest_token(made[name])
+                agent_store.insert_token(tx, digest=digest, kind=kind, description="made on the first run", now=now)
+        # Written before the commit: a file without its digest is replaced on the next start; never the reverse.
+        for name, token in made.items():
+            write_private(folder / name, token.encode() + b"\n")
+        return made
+
+    database.submit(first_run).result()
+    return ControlPlane(
+        folder=folder,
+        lock=lock,
+        database=database,
+        logs=LogStore(folder / "logs"),
+        settings=settings,
+        job_secret=_job_secret(folder / SECRET_FILE),
+        clock=clock,
+        randomness=randomness,
+    )
+
+
+def _job_secret(path: Path) -> bytes:
+    """The secret that job tokens are derived from; made when missing, which only ends tokens of running jobs."""
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        secret = b""
+    if len(secret) != 32:
+        secret = secrets.token_bytes(32)
+        write_private(path, secret)
+    return secret
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put a file in place with mode 0600, all of it or nothing, durably.
+
+    Raises:
+        ConfigurationError: `server.data`.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            "server.data",
+            f"cannot write {path}: {error.strerror}",
+            help="give the server a data folder it can write",
+        ) from error

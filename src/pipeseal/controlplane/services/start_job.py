@@ -1,0 +1,56 @@
+"""A job begins, and its agent asks how it stands."""
+
+from __future__ import annotations
+
+from pipeseal.agentapi.messages import JobState as JobStateMessage
+from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
+from pipeseal.controlplane.services.advance_build import advance_build, end_job
+from pipeseal.controlplane.services.authenticate import job_not_running, verify_job_token
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store import jobs as job_store
+from pipeseal.controlplane.store.database import Transaction
+
+
+async def start_job(plane: ControlPlane, job_id: str, token: str) -> None:
+    """The job is about to run. Said again, it changes nothing.
+
+    Raises:
+        VerificationError: `token.unknown`, `token.other_job`.
+        MalformedInput: `job.not_running`: it was cancelled before it began (it ends here, for its agent now drops
+            it), or it has ended.
+    """
+    now = plane.now()
+
+    def change(tx: Transaction) -> str | None:
+        """The state that stands in the way, if one does; what was changed is kept either way."""
+        job = verify_job_token(tx, job_id, token)
+        match JobState(job["state"]):
+            case JobState.ACCEPTED:
+                job_store.start_job(tx, job_id, now=now)
+                advance_build(tx, plane, job["build_id"], now=now)
+            case JobState.RUNNING:
+                pass
+            case JobState.CANCELING | JobState.TIMING_OUT if job["started_at"] is None:
+                reason = "cancelled before it began"
+                end_job(tx, plane, job, Ending(NO_STATUS, "", "cancel"), now=now, by_agent=True, reason=reason)
+                return "canceled"
+            case JobState.CANCELING | JobState.TIMING_OUT:
+                pass
+            case ended:
+                return ended.value
+        return None
+
+    refused = await plane.database.write(change)
+    if refused is not None:
+        raise job_not_running(refused)
+
+
+async def job_state(plane: ControlPlane, job_id: str, token: str) -> JobStateMessage:
+    """The state of a job as its agent polls it.
+
+    Raises:
+        VerificationError: `token.unknown`: the job was taken from this agent, which must stop it; `token.other_job`.
+    """
+    job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+    return JobStateMessage(state=job["state"], id=job["id"])

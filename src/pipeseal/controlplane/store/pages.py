@@ -1,0 +1,41 @@
+"""Reading for pages: jobs of a build with what is shown beside them."""
+
+from __future__ import annotations
+
+from sqlite3 import Row
+
+import msgspec
+
+from pipeseal.controlplane.store.database import Transaction
+
+_JOBS = """
+    SELECT jobs.*, steps.key AS step_key, steps.content, groups.key AS group_key, agents.name AS agent_name
+    FROM jobs JOIN steps ON steps.id = jobs.step_id
+    LEFT JOIN steps AS groups ON groups.id = steps.parent_id
+    LEFT JOIN agents ON agents.id = jobs.agent_id
+"""
+
+
+def jobs_of_build(tx: Transaction, build_id: str) -> list[Row]:
+    """The jobs of a build in build order, retries behind what they retry."""
+    return tx.all(
+        _JOBS + " WHERE jobs.build_id = :build_id ORDER BY steps.position, jobs.position_in_step, jobs.retry_count",
+        build_id=build_id,
+    )
+
+
+def job_of_build(tx: Transaction, build_id: str, job_id: str) -> Row | None:
+    """One job of a build."""
+    return tx.one(_JOBS + " WHERE jobs.build_id = :build_id AND jobs.id = :job_id", build_id=build_id, job_id=job_id)
+
+
+def warnings_of_build(tx: Transaction, build_id: str) -> list[str]:
+    """What was understood only in part, over all uploads of a build."""
+    rows = tx.all("SELECT warnings FROM uploads WHERE build_id = :build_id ORDER BY created_at", build_id=build_id)
+    return [warning for row in rows for warning in msgspec.json.decode(row["warnings"], type=list[str])]
+
+
+def meta_data_of_build(tx: Transaction, build_id: str) -> dict[str, str]:
+    """The meta-data of a build."""
+    rows = tx.all("SELECT key, value FROM meta_data WHERE build_id = :build_id ORDER BY key", build_id=build_id)
+    return {row["key"]: row["value"] for row in rows}

@@ -1,0 +1,151 @@
+"""Steps in the database: inserting a plan into a build, and the view that settling needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pipeseal.controlplane.domain.dependencies import Dependency
+from pipeseal.controlplane.domain.expand import Plan
+from pipeseal.controlplane.domain.job import ENDED, UNSUCCESSFUL, quote_states
+from pipeseal.controlplane.domain.settle import Progress, StepView
+from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.jobs import insert_jobs, job_row
+
+_DEPENDENCIES = msgspec.json.Decoder(list[Dependency])
+_ENDED = quote_states(ENDED)
+_UNSUCCESSFUL = quote_states(UNSUCCESSFUL)
+
+
+def insert_upload(
+    tx: Transaction, *, id: str, build_id: str, job_id: str | None, digest: str, plan: Plan, now: int
+) -> None:
+    """Record that a pipeline was put into a build."""
+    tx.run(
+        "INSERT INTO uploads (id, build_id, job_id, digest, env, checkout, warnings, created_at) "
+        "VALUES (:id, :build_id, :job_id, :digest, :env, :checkout, :warnings, :now)",
+        id=id,
+        build_id=build_id,
+        job_id=job_id,
+        digest=digest,
+        env=msgspec.json.encode(plan.env).decode(),
+        checkout=plan.checkout,
+        warnings=msgspec.json.encode(plan.warnings).decode(),
+        now=now,
+    )
+
+
+def insert_plan(
+    tx: Transaction,
+    plan: Plan,
+    *,
+    build_id: str,
+    upload_id: str,
+    after: int,
+    parent_id: str | None,
+    uploaded_by: str | None,
+    make_id: Callable[[], str],
+    now: int,
+) -> None:
+    """Insert the steps and jobs of a plan behind a position of the build.
+
+    Parameters:
+        after: position of the step behind which they go; -1 for the start.
+        parent_id: group in which the uploading step stands.
+        uploaded_by: the uploading step.
+    """
+    tx.run(
+        "UPDATE steps SET position = position + :count WHERE build_id = :build_id AND position > :after",
+        count=len(plan.steps),
+        build_id=build_id,
+        after=after,
+    )
+    ids: list[str] = []
+    step_rows: list[dict[str, Any]] = []
+    job_rows: list[dict[str, Any]] = []
+    for index, step in enumerate(plan.steps):
+        step_id = make_id()
+        ids.append(step_id)
+        depends_on = None if step.depends_on is None else msgspec.json.encode(step.depends_on).decode()
+        step_rows.append(
+            {
+                "id": step_id,
+                "build_id": build_id,
+                "upload_id": upload_id,
+                "parent_id": parent_id if step.parent is None else ids[step.parent],
+                "uploaded_by": uploaded_by,
+                "position": after + 1 + index,
+                "kind": step.kind,
+                "key": step.key,
+                "label": step.label,
+                "depends_on": depends_on,
+                "allow_dependency_failure": int(step.allow_dependency_failure),
+                "continue_on_failure": int(step.continue_on_failure),
+                "content": step.content,
+            }
+        )
+        for number, job in enumerate(step.jobs):
+            job_rows.append(
+                job_row(job, id=make_id(), build_id=build_id, step_id=step_id, position_in_step=number, now=now)
+            )
+    tx.many(
+        "INSERT INTO steps (id, build_id, upload_id, parent_id, uploaded_by, position, kind, key, label, depends_on, "
+        "allow_dependency_failure, continue_on_failure, content) VALUES (:id, :build_id, :upload_id, :parent_id, "
+        ":uploaded_by, :position, :kind, :key, :label, :depends_on, :allow_dependency_failure, :continue_on_failure, "
+        ":content)",
+        step_rows,
+    )
+    insert_jobs(tx, job_rows)
+
+
+def step_views(tx: Transaction, build_id: str) -> list[StepView]:
+    """The steps of a build in build order, as settling sees them."""
+    rows = tx.all(
+        f"""
+        SELECT steps.id, steps.kind, steps.key, steps.parent_id, steps.uploaded_by, steps.depends_on,
+            steps.allow_dependency_failure, steps.continue_on_failure,
+            sum(CASE WHEN jobs.state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
+            sum(CASE WHEN jobs.state NOT IN ({_ENDED}) THEN 1 ELSE 0 END) AS unfinished,
+            sum(CASE WHEN jobs.state IN ({_UNSUCCESSFUL}) AND jobs.soft_failed = 0 THEN 1 ELSE 0 END) AS bad
+        FROM steps LEFT JOIN jobs ON jobs.step_id = steps.id AND jobs.retried_in IS NULL
+        WHERE steps.build_id = :build_id GROUP BY steps.id ORDER BY steps.position
+        """,  # noqa: S608  (constants of this program; values are parameters)
+        build_id=build_id,
+    )
+    return [
+        StepView(
+            id=row["id"],
+            kind=row["kind"],
+            key=row["key"],
+            progress=_progress(row["waiting"] or 0, row["unfinished"] or 0, row["bad"] or 0),
+            parent=row["parent_id"],
+            uploaded_by=row["uploaded_by"],
+            depends_on=None if row["depends_on"] is None else _DEPENDENCIES.decode(row["depends_on"]),
+            allow_dependency_failure=bool(row["allow_dependency_failure"]),
+            continue_on_failure=bool(row["continue_on_failure"]),
+        )
+        for row in rows
+    ]
+
+
+def _progress(waiting: int, unfinished: int, bad: int) -> Progress:
+    if waiting:
+        return Progress.WAITING
+    if unfinished:
+        return Progress.OPEN
+    return Progress.BADLY if bad else Progress.WELL
+
+
+def dependency_edges(tx: Transaction, build_id: str) -> tuple[dict[str, list[str]], set[str]]:
+    """The keyed steps of a build: key to the keys it needs, and all keys."""
+    rows = tx.all(
+        "SELECT key, depends_on FROM steps WHERE build_id = :build_id AND (key <> '' OR depends_on IS NOT NULL)",
+        build_id=build_id,
+    )
+    edges: dict[str, list[str]] = {}
+    for row in rows:
+        if row["key"] and row["depends_on"] is not None:
+            edges[row["key"]] = [dependency.step for dependency in _DEPENDENCIES.decode(row["depends_on"])]
+    return edges, {row["key"] for row in rows if row["key"]}
