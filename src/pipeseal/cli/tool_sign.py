@@ -1,0 +1,191 @@
+"""`pipeseal tool sign`: sign the steps of a pipeline file, and leave the rest of it as it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pipeseal.signing.keys.signing_key import SigningKey
+    from pipeseal.signing.signtext import SignedText
+
+
+def sign_text(
+    text: str,
+    *,
+    source: str,
+    key: SigningKey,
+    repository_url: str,
+    bindings: Mapping[str, str] | None = None,
+) -> str:
+    """The pipeline file `text` with every command step signed; see `pipeseal.signing.signtext.sign_text`."""
+    from pipeseal.signing.signtext import sign_text as sign
+
+    return sign(text, source=source, key=key, repository_url=repository_url, bindings=bindings).text
+
+
+@click.command("sign")
+@click.argument("file", required=False, type=click.Path(allow_dash=True, path_type=Path))
+@click.option(
+    "--jwks-file",
+    required=True,
+    envvar="BUILDKITE_AGENT_JWKS_FILE",
+    metavar="FILE",
+    help="Key file with the private key to sign with.",
+)
+@click.option(
+    "--jwks-key-id",
+    default="",
+    envvar="BUILDKITE_AGENT_JWKS_KEY_ID",
+    metavar="ID",
+    help="Which key of the file; needed when it holds several.",
+)
+@click.option(
+    "--repo",
+    required=True,
+    envvar="BUILDKITE_REPO",
+    metavar="URL",
+    help="The repository's URL, exactly as jobs will have it.",
+)
+@click.option(
+    "--organization-slug", envvar="BUILDKITE_ORGANIZATION_SLUG", metavar="SLUG", help="Bind to this organisation."
+)
+@click.option("--pipeline-slug", envvar="BUILDKITE_PIPELINE_SLUG", metavar="SLUG", help="Bind to this pipeline.")
+@click.option("--tag", metavar="TAG", help="Bind to builds of this tag; '' for builds of no tag.")
+@click.option("--pull-request", metavar="N", help="Bind to this pull request; 'false' for builds of none.")
+@click.option("--no-bindings", is_flag=True, help="Sign exactly what stock agents sign, whatever else is known.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the terminal."
+)
+@click.option("-i", "--in-place", is_flag=True, help="Write the result back into FILE.")
+def tool_sign(
+    file: Path | None,
+    jwks_file: str,
+    jwks_key_id: str,
+    repo: str,
+    organization_slug: str | None,
+    pipeline_slug: str | None,
+    tag: str | None,
+    pull_request: str | None,
+    no_bindings: bool,
+    output: Path | None,
+    in_place: bool,
+) -> None:
+    """Sign the steps of a pipeline file.
+
+    \b
+    Examples:
+      pipeseal tool sign pipeline.yml --jwks-file sign.json --repo git@example.org:acme/app.git > signed.yml
+      pipeseal tool sign --in-place pipeline.yml --jwks-file sign.json --repo URL --pipeline-slug app
+
+    Reads FILE, or standard input (`-`). Comments, key order and quoting stay as they are; JSON stays JSON. Secrets
+    of the pipeline are merged into its steps first, as the stock tool does.
+    """
+    from_stdin = file is None or str(file) == "-"
+    if in_place and (from_stdin or output is not None):
+        raise click.UsageError("--in-place needs a FILE, and no --output.")
+    if from_stdin and sys.stdin.isatty():
+        raise click.UsageError("Give the FILE to sign, or pipe a pipeline in.")
+
+    from pipeseal.signing.bindings import static_bindings
+    from pipeseal.signing.keys.files import exposure_of
+    from pipeseal.signing.keys.open import open_signing_key
+    from pipeseal.signing.signtext import sign_text as sign
+
+    key = open_signing_key(jwks_file, jwks_key_id)
+    if exposed := exposure_of(Path(jwks_file)):
+        click.echo(f"warning: {exposed}", err=True)
+    bindings = (
+        {}
+        if no_bindings
+        else static_bindings(
+            organization=organization_slug or None, pipeline=pipeline_slug or None, tag=tag, pull_request=pull_request
+        )
+    )
+    source = "<stdin>" if file is None or from_stdin else str(file)
+    data = sys.stdin.buffer.read() if file is None or from_stdin else _read(file)
+    signed = sign(data, source=source, key=key, repository_url=repo, bindings=bindings)
+    target = file if in_place else output
+    if target is None:
+        sys.stdout.buffer.write(signed.text.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    else:
+        _write(target, signed.text)
+    _report(signed, source, key, bindings)
+
+
+def _read(path: Path) -> bytes:
+    from pipeseal.errors import ConfigurationError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            "signing.file", f"{path} cannot be read: {error.strerror}", help="check the path, and who may read it"
+        ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step: whoever reads it sees the old text or the new one, never half of it."""
+    import os
+    import tempfile
+
+    from pipeseal.errors import ConfigurationError
+
+    path = path.resolve()
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(text)
+                os.fchmod(file.fileno(), mode)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            "signing.file", f"{path} cannot be written: {error.strerror}", help="check the folder, and who may write"
+        ) from None
+
+
+def _umask() -> int:
+    import os
+
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _report(signed: SignedText, source: str, key: SigningKey, bindings: Mapping[str, str]) -> None:
+    from pipeseal.errors import escape_control
+
+    for pipeline in signed.pipelines:
+        for warning in pipeline.warnings:
+            click.echo(f"warning: {warning}", err=True)
+    if not signed.kept:
+        click.echo(
+            f"warning: {source} shares steps in a way that signatures cannot be put into; it was written anew, "
+            "without its comments",
+            err=True,
+        )
+    count = signed.signed_steps
+    steps = "1 step" if count == 1 else f"{count} steps"
+    words = {
+        "BUILDKITE_ORGANIZATION_SLUG": "organisation",
+        "BUILDKITE_PIPELINE_SLUG": "pipeline",
+        "BUILDKITE_TAG": "tag",
+        "BUILDKITE_PULL_REQUEST": "pull request",
+    }
+    bound = ", ".join(f"{words[name]} {value or '(none)'}" for name, value in bindings.items())
+    line = f"Signed {steps} of {source} with {key.kid or 'a key without an id'} ({key.thumbprint[:8]}…)"
+    click.echo(escape_control(line + (f", bound to {bound}" if bound else "")), err=True)
+    if not key.kid and count:
+        click.echo(
+            "warning: the key has no id (`kid`), so no verifier that picks keys by id will accept this", err=True
+        )
