@@ -115,7 +115,7 @@ class FakeServer:
                 except OSError:
                     self.close_connection = True
 
-            do_GET = do_POST = do_PUT = _serve  # noqa: N815
+            do_GET = do_POST = do_PUT = _serve
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -155,7 +155,9 @@ class FakeServer:
 
     def calls(self, method: str, path: str) -> list[Request]:
         """The requests to one endpoint so far."""
-        return [request for request in list(self.requests) if (request.method, request.path) == (method, "/v3" + path)]
+        return [
+            request for request in list(self.requests) if (request.method, request.path) == (method, "/v3" + path)
+        ]
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait until something has happened; fails when it does not."""

@@ -91,11 +91,10 @@ class _DeadlineSocket:
     """The part of a socket that `HTTPResponse` uses."""
 
     def __init__(self, source: socket.socket, deadline: Callable[[], float]) -> None:
-        self._source = source
-        self._deadline = deadline
+        self.reader = io.BufferedReader(_DeadlineReader(source, deadline), 16_384)
 
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._source, self._deadline), 16_384)
+    def makefile(self, _mode: str) -> io.BufferedReader[_DeadlineReader]:
+        return self.reader
 
 
 class _Connection:
@@ -105,6 +104,7 @@ class _Connection:
         self.deadline = 0.0
         self.used = False
         self.aborted = False
+        self._reader: io.BufferedReader[_DeadlineReader] | None = None
         if endpoint.scheme == "https":
             self.http: http.client.HTTPConnection = http.client.HTTPSConnection(
                 endpoint.host,
@@ -117,6 +117,7 @@ class _Connection:
 
     def _response(self, source: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
         wrapped = _DeadlineSocket(source, lambda: self.deadline)
+        self._reader = wrapped.reader
         return http.client.HTTPResponse(wrapped, method=method)  # type: ignore[arg-type]  # uses makefile alone
 
     def is_stale(self) -> bool:
@@ -127,6 +128,12 @@ class _Connection:
         poll = select.poll()
         poll.register(source, select.POLLIN)
         return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close it; `http.client` alone would leave the reader open after an answer that broke off."""
+        self.http.close()
+        if self._reader is not None:
+            self._reader.close()
 
     def abort(self) -> None:
         """Make a call in progress on another thread end at once."""
@@ -221,7 +228,7 @@ class ConnectionPool:
             idle, self._idle = self._idle, []
             busy = list(self._busy)
         for connection in idle:
-            connection.http.close()
+            connection.close()
         for connection in busy:
             connection.abort()
 
@@ -231,7 +238,7 @@ class ConnectionPool:
                 raise Unavailable("api.unreachable", "the connection to the server was closed")
             connection = self._idle.pop() if self._idle else None
         if connection is not None and connection.is_stale():
-            connection.http.close()
+            connection.close()
             connection = None
         connection = connection or _Connection(self.endpoint, self._context)
         connection.deadline = deadline
@@ -242,7 +249,7 @@ class ConnectionPool:
     def _drop(self, connection: _Connection) -> None:
         with self._lock:
             self._busy.discard(connection)
-        connection.http.close()
+        connection.close()
 
     def _exchange(
         self,
@@ -281,7 +288,7 @@ class ConnectionPool:
             if reusable and not self._closed:
                 self._idle.append(connection)
                 return answer
-        client.close()
+        connection.close()
         return answer
 
     def _unreachable(self, error: OSError) -> Unavailable:

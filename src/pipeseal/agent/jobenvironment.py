@@ -21,6 +21,7 @@ class AgentFacts(NamedTuple):
 
     Parameters:
         id, name: its identity.
+        job_id: the job it accepted.
         endpoint: URL of the Agent API.
         token: the job's own token.
         launcher: folder that comes first in PATH.
@@ -28,6 +29,7 @@ class AgentFacts(NamedTuple):
 
     id: str
     name: str
+    job_id: str
     endpoint: str
     token: str
     launcher: Path
@@ -59,7 +61,6 @@ def compose_environment(
     if checkout is not None and checkout.submodules is not None:
         step["BUILDKITE_GIT_SUBMODULES"] = _boolean(checkout.submodules)
     own = _own_variables(settings, agent)
-    own["BUILDKITE_JOB_ID"] = approved.job_id
     decided = set(step) | set(covered or ())
     checkout_variables = _checkout_variables(settings, agent, approved.env)
     own |= {name: value for name, value in checkout_variables.items() if name not in decided}
@@ -76,6 +77,7 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]
     own = {
         "BUILDKITE": "true",
         "CI": "true",
+        "BUILDKITE_JOB_ID": agent.job_id,
         "BUILDKITE_AGENT_ID": agent.id,
         "BUILDKITE_AGENT_NAME": agent.name,
         "BUILDKITE_AGENT_PID": str(os.getpid()),

@@ -114,41 +114,43 @@ class JobRun:
         """Run the job to its end; whatever happens is told to the server and the log, and never raised."""
         try:
             job = parse_job(self._data)
-            if job.id != self.job_id:
+            if job.id not in ("", self.job_id):
+                other = escape_control(job.id[:80])
                 raise MalformedInput(
-                    "job.other",
-                    f"asked for job {self.job_id}, and got job {escape_control(job.id[:80]) or 'without id'}",
+                    "job.other", f"asked for job {self.job_id}, and the server answered with job {other}"
                 )
         except PipesealError as error:
             self._refuse_unread(error)
             return
         self.client = self._session_client.with_token(job.token or self._session_client.token, stop=threading.Event())
         try:
-            self.client.start_job(job.id, render_timestamp(self._context.clock.now()))
+            self.client.start_job(self.job_id, render_timestamp(self._context.clock.now()))
         except PipesealError as error:
-            self._log.error(f"Could not start the job: {error}", job=job.id, code=error.code)
+            self._log.error(f"Could not start the job: {error}", job=self.job_id, code=error.code)
             return
-        self._log.info("Started job", job=job.id)
+        self._log.info("Started job", job=self.job_id)
         outcome, failed_chunks = self._with_log(job, self.client)
         self._cancellation.close()
         self._finish(self.client, outcome, failed_chunks)
 
     def _with_log(self, job: Job, client: AgentClient) -> tuple[_Outcome, int]:
         def append(sequence: int, offset: int, size: int, compressed: bytes) -> None:
-            client.append_log(job.id, sequence, offset, size, compressed)
+            client.append_log(self.job_id, sequence, offset, size, compressed)
 
         stream = LogStream(
             append,
             max_chunk_bytes=max(job.chunk_bytes, MIN_CHUNK_BYTES),
             interval_seconds=job.chunk_seconds,
-            on_lost=lambda error: self._log.warn(f"Lost a part of the log: {error}", job=job.id, code=error.code),
+            on_lost=lambda error: self._log.warn(
+                f"Lost a part of the log: {error}", job=self.job_id, code=error.code
+            ),
         )
         log = JobLog(stream, self._context.clock, timestamps=not self._context.settings.no_ansi_timestamps)
         try:
             outcome = self._judge_and_run(job, client, log)
         except Exception as error:
             # A fault of ours must end this job, visibly, and not this agent.
-            self._log.error(f"The agent failed while running the job: {error!r}", job=job.id)
+            self._log.error(f"The agent failed while running the job: {error!r}", job=self.job_id)
             log.error(f"The agent failed: {type(error).__name__}")
             outcome = _Outcome(Ended(-1), "process_run_error")
         finally:
@@ -175,7 +177,7 @@ class JobRun:
             log.lines(f"+++ ⛔ Refused by agent {self._agent_name}\n{render_error(error)}\nNothing was run.")
             refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
             return self._refused(job, refusal, "agent_refused")
-        self._tell_environment(environment, log, job.id)
+        self._tell_environment(environment, log)
         values = environment.values
         session = JobSession(
             environment=values,
@@ -213,7 +215,7 @@ class JobRun:
             if not arguments:
                 raise PhaseFailed("the bootstrap-script setting holds no program")
             return session.run(arguments)
-        job_id = approved.job_id
+        job_id = self.job_id
         meta_data = MetaData(
             has=lambda key: client.has_meta_data(job_id, key),
             set=lambda key, value: client.set_meta_data(job_id, key, value),
@@ -268,10 +270,17 @@ class JobRun:
                     )
 
     def _environment(self, approved: ApprovedJob, client: AgentClient) -> JobEnvironment:
-        agent = AgentFacts(self._agent_id, self._agent_name, client.endpoint, client.token, self._context.launcher)
+        agent = AgentFacts(
+            id=self._agent_id,
+            name=self._agent_name,
+            job_id=self.job_id,
+            endpoint=client.endpoint,
+            token=client.token,
+            launcher=self._context.launcher,
+        )
         return compose_environment(approved, self._context.settings, agent, self._context.base)
 
-    def _tell_environment(self, environment: JobEnvironment, log: JobLog, job_id: str) -> None:
+    def _tell_environment(self, environment: JobEnvironment, log: JobLog) -> None:
         if environment.left_out:
             log.lines(
                 "\n".join(
@@ -283,7 +292,9 @@ class JobRun:
                 )
             )
             names = ", ".join(row.name for row in environment.left_out)
-            self._log.warn(f"Left out variables that the server sent: {names}", job=job_id, code="environment.name")
+            self._log.warn(
+                f"Left out variables that the server sent: {names}", job=self.job_id, code="environment.name"
+            )
         if environment.overwritten:
             names = ",".join(environment.overwritten)
             environment.values["BUILDKITE_IGNORED_ENV"] = names
@@ -298,7 +309,7 @@ class JobRun:
         what = " ".join(word for word in (place, job.env.get("BUILDKITE_LABEL", "")) if word)
         lines = [refusal.message, *(f"{name}: {value}" for name, value in refusal.evidence.items())]
         lines += ["nothing was run; checkout and hooks did not start", f"pipeseal explain {refusal.code}"]
-        self._log.refused(f"Refused job {job.id} {what}".strip(), lines, code=refusal.code)
+        self._log.refused(f"Refused job {self.job_id} {what}".strip(), lines, code=refusal.code)
         return _Outcome(Ended(-1), signal_reason, refusal)
 
     def _refuse_unread(self, error: PipesealError) -> None:

@@ -1,0 +1,224 @@
+"""The client against servers that mean no good, on real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.agent.fake_server import fake_server
+
+from pipeseal.agent.client import AgentClient
+from pipeseal.agent.connection import ConnectionPool, parse_endpoint
+from pipeseal.agent.retries import RETRIES, After, Retry, constant, growing, is_worth_retrying, with_retries
+from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
+
+
+@contextmanager
+def raw_server(*answers: bytes, pause: float = 0.0, keep: bool = False) -> Iterator[str]:
+    """Answers each connection with the next of these bytes, one at a time when there is a pause."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        for answer in answers:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.recv(65_536)
+                    if not pause:
+                        connection.sendall(answer)
+                    for byte in answer if pause else b"":
+                        connection.sendall(bytes([byte]))
+                        time.sleep(pause)
+                    if keep:
+                        over.wait(5)
+                except OSError:
+                    pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v3"
+    finally:
+        over.set()
+        listener.close()
+        thread.join(5)
+
+
+@contextmanager
+def _pool(url: str) -> Iterator[ConnectionPool]:
+    with closing(ConnectionPool(parse_endpoint(url), user_agent="test")) as pool:
+        yield pool
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "api.unreachable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "api.unreachable"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "api.answer"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "api.answer"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "api.answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "api.too_long"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "api.answer"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000, "api.too_long"),
+    ],
+)
+def test_answer_that_is_none(answer: bytes, code: str) -> None:
+    with raw_server(answer) as url, _pool(url) as pool, pytest.raises(PipesealError) as caught:
+        pool.request("GET", "/ping", token="t", max_bytes=4096)
+    assert caught.value.code == code
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=30, deadline=None)
+def test_whatever_comes_is_an_answer_or_one_of_our_errors(answer: bytes) -> None:
+    with raw_server(answer) as url, _pool(url) as pool:
+        try:
+            pool.request("GET", "/ping", token="t")
+        except (Unavailable, MalformedInput):
+            pass
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b" " * 100])
+def test_slow_answer_ends_at_its_deadline(answer: bytes) -> None:
+    with raw_server(answer, pause=0.05) as url, _pool(url) as pool:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            pool.request("GET", "/ping", token="t", timeout_seconds=0.4)
+        assert time.monotonic() - started < 2
+
+
+def test_connection_is_kept_and_a_dead_one_replaced() -> None:
+    with raw_server(OK, OK) as url, _pool(url) as pool:
+        assert pool.request("GET", "/ping", token="t").body == b"{}"
+        time.sleep(0.05)  # the server has closed it meanwhile
+        assert pool.request("GET", "/ping", token="t").body == b"{}"
+
+
+def test_close_ends_a_call_that_waits() -> None:
+    with raw_server(b"", keep=True) as url, _pool(url) as pool:
+        caught: list[PipesealError] = []
+
+        def call() -> None:
+            try:
+                pool.request("GET", "/ping", token="t")
+            except PipesealError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        time.sleep(0.1)
+        pool.close()
+        thread.join(5)
+        assert [error.code for error in caught] == ["api.unreachable"]
+        with pytest.raises(Unavailable):
+            pool.request("GET", "/ping", token="t")
+
+
+@pytest.mark.parametrize("url", ["", "x", "ftp://h/v3", "http://", "http://u@h/v3", "http://h:99999/", "http://h/?q"])
+def test_endpoint_has_to_be_a_url(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_endpoint(url)
+    assert caught.value.code == "endpoint.invalid"
+
+
+@contextmanager
+def _client(url: str) -> Iterator[AgentClient]:
+    stop = threading.Event()
+    stop.set()  # no waiting between attempts: the first failure is the answer
+    with closing(AgentClient(url, "t", stop=stop)) as client:
+        yield client
+
+
+def test_redirect_is_not_followed() -> None:
+    with fake_server() as other, fake_server() as server:
+        server.interfere = lambda _request: (307, b"", {"Location": other.endpoint + "/ping"})
+        with _client(server.endpoint) as client, pytest.raises(Unavailable) as caught:
+            client.ping()
+        assert caught.value.code == "api.redirect"
+        assert not other.requests
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"null", b"[]", b"nonsense", b"\xff", b'{"job":{"id":"../../x"}}', b'{"job":{"id":""}}',
+        b'{"job":{"id":5}}', b'{"job":{"id":"a\\u0000"}}', b"[" * 100_000, b'{"x":' * 100_000,
+    ],
+)  # fmt: skip
+def test_ping_answer_that_is_none(body: bytes) -> None:
+    with fake_server() as server:
+        server.interfere = lambda _request: (200, body)
+        with _client(server.endpoint) as client, pytest.raises(MalformedInput) as caught:
+            client.ping()
+        assert caught.value.code == "api.answer"
+
+
+def test_intervals_are_brought_into_range() -> None:
+    from pipeseal.agentapi.messages import RegisterRequest
+
+    with fake_server() as server:
+        server.ping_interval, server.heartbeat_interval, server.job_status_interval = 0, -5, 10**18
+        with _client(server.endpoint) as client:
+            answer = client.register(RegisterRequest(name="x"))
+        assert (answer.ping_interval, answer.heartbeat_interval, answer.job_status_interval) == (1, 1, 60)
+
+
+def test_message_of_the_server_is_escaped_and_short() -> None:
+    with fake_server() as server:
+        server.interfere = lambda _request: (422, b'{"message":"no\\u001b[31m\\n' + b"x" * 5000 + b'"}')
+        with _client(server.endpoint) as client, pytest.raises(Unavailable) as caught:
+            client.ping()
+        assert caught.value.status == 422
+        assert "no\\x1b[31m\\x0a" in caught.value.message and len(caught.value.message) < 700
+
+
+def test_which_failures_are_worth_another_attempt() -> None:
+    network = Unavailable("api.unreachable", "")
+    status = {number: Unavailable("api.status", "", status=number) for number in (401, 422, 429, 500, 503)}
+    answer = MalformedInput("api.answer", "")
+    assert [is_worth_retrying(network, after) for after in After] == [True] * 4
+    assert [is_worth_retrying(status[429], after) for after in After] == [True, False, False, True]
+    assert [is_worth_retrying(status[503], after) for after in After] == [True, False, True, True]
+    assert [is_worth_retrying(status[422], after) for after in After] == [False, False, False, True]
+    assert [is_worth_retrying(answer, after) for after in After] == [False, False, False, True]
+
+
+def test_attempts_delays_and_stopping() -> None:
+    waits: list[float] = []
+
+    def fail(_attempt: int) -> None:
+        raise Unavailable("api.status", "busy", status=503)
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    with pytest.raises(Unavailable):
+        with_retries(Retry(4, growing(2000)), fail, wait=wait)
+    assert [round(seconds, 1) for seconds in waits] == [2.0, 3.2, 5.2]
+    waits.clear()
+    with pytest.raises(Unavailable):
+        with_retries(Retry(3, constant(1)), fail, wait=wait, retry_after=lambda _error: 9_999_999.0)
+    assert waits == [60, 60]
+    with pytest.raises(Unavailable):
+        with_retries(Retry(50, constant(1)), fail, wait=lambda _seconds: True)
+
+
+def test_every_call_has_a_row() -> None:
+    from pipeseal.agentapi.routes import ROUTES
+
+    assert {route.name for route in ROUTES} <= set(RETRIES)
