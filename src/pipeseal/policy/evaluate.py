@@ -20,6 +20,7 @@ from pipeseal.policy.decision import MAKER, ApprovedJob, Refused
 from pipeseal.policy.explanation import explain_failure
 from pipeseal.policy.settings import OnFailure, VerificationSettings
 from pipeseal.signing.job import JobDiffers, VerifiedJobStep, verify_job_step
+from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 _FAILED = "Job signature verification failed"
 _UNPROVEN = "invalid signature: signature verification failed"
@@ -48,7 +49,7 @@ def evaluate(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
         # 1.
         if job.ambiguity:
             ambiguous = VerificationError("job.ambiguous", f"the job can be read in two ways: {job.ambiguity}")
-            return _refuse(job, ambiguous, _UNPROVEN if job.step.signature else _UNSIGNED)
+            return _refuse(job, ambiguous, _stock_text(job, settings.keys))
         # 2.
         if settings.keys is None:
             return _without_keys(job, settings)
@@ -59,13 +60,30 @@ def evaluate(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
             )
         except VerificationError as error:
             # 4.
-            if error.code == "signature.missing":
-                return _fail(job, settings, error, _UNSIGNED)
-            return _fail(job, settings, error, _DIFFERS if isinstance(error, JobDiffers) else _UNPROVEN)
+            return _fail(job, settings, error, _text_for(error))
         return _approve_proven(job, proven)
     except Exception as error:
         fault = VerificationError("verification.fault", f"verification itself failed ({type(error).__name__})")
         return _refuse(job, fault, "verification itself failed")
+
+
+def _text_for(error: VerificationError) -> str:
+    """The stock agent's words for a failure; there are three."""
+    if error.code == "signature.missing":
+        return _UNSIGNED
+    return _DIFFERS if isinstance(error, JobDiffers) else _UNPROVEN
+
+
+def _stock_text(job: Job, keys: VerificationKeys | None) -> str:
+    """What the stock agent would say of an ambiguous job in its own reading, if that fails too."""
+    if job.step.signature is None:
+        return _UNSIGNED
+    if keys is not None:
+        try:
+            verify_job_step(job.step, env=job.env, matrix_permutation=job.matrix_permutation, keys=keys)
+        except VerificationError as error:
+            return _text_for(error)
+    return _UNPROVEN
 
 
 def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:

@@ -124,7 +124,7 @@ def _number(value: int | float, *, exact: bool) -> int | float:
         raise _unsignable(f"{value} is not a number that JSON can hold")
     else:
         # Between these bounds exact integers exist that round to the same double; beyond them there are doubles only.
-        shared = value.is_integer() and (MAX_SAFE_INTEGER < value < 2**64 or -(2**63) <= value < -MAX_SAFE_INTEGER)
+        shared = value.is_integer() and (MAX_SAFE_INTEGER < value <= 2**64 or -(2**63) <= value < -MAX_SAFE_INTEGER)
     if exact and (shared or getattr(value, "rounded", False)):
         raise VerificationError(
             "number.unsafe",
