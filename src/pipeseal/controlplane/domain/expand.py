@@ -8,7 +8,7 @@ with the reason), a lesser thing is named in a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from pipeseal.controlplane.domain.agents import Rules, read_rules
+from pipeseal.controlplane.domain.branches import parse_branches
+from pipeseal.controlplane.domain.conditions import ConditionFacts, evaluate_condition, parse_condition
 from pipeseal.controlplane.domain.dependencies import Dependency, read_depends_on
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.members import (
-    branch_matches,
     read_count,
     read_priority,
     read_skip,
@@ -32,6 +33,22 @@ from pipeseal.errors import MalformedInput, PipesealError
 from pipeseal.pipeline.steps import CommandStep
 
 _MAX_DEPTH = 32  # of groups inside groups
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFacts:
+    """What a pipeline's filters and conditions may ask about the build.
+
+    Parameters:
+        variables: of conditions, by their names (`build.branch`, ...).
+        build_env: the build's own variables.
+        standard_env: the `BUILDKITE_` variables that all of its jobs share.
+    """
+
+    branch: str
+    variables: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    build_env: Mapping[str, str] = field(default_factory=dict)
+    standard_env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -147,8 +164,7 @@ class Expansion:
 
     Parameters:
         limits: of this server.
-        branch: of the build, for `branches`.
-        condition: says whether the condition of a step (`if`) holds; raises `MalformedInput` for one it cannot read.
+        facts: of the build, for `branches` and `if`.
         parse_step: reads a command step's JSON (`pipeline.parse_command_step`).
         interpolate: puts a matrix combination into a step (`pipeline.interpolate_matrix`).
     """
@@ -157,14 +173,13 @@ class Expansion:
         self,
         *,
         limits: Limits,
-        branch: str,
-        condition: Callable[[str], bool],
+        facts: BuildFacts,
         parse_step: Callable[[bytes], CommandStep],
         interpolate: Callable[[CommandStep, dict[str, str]], CommandStep],
     ) -> None:
         self._limits = limits
-        self._branch = branch
-        self._condition = condition
+        self._facts = facts
+        self._conditions = ConditionFacts()
         self._parse_step = parse_step
         self._interpolate = interpolate
         self._steps: list[PlannedStep] = []
@@ -183,7 +198,7 @@ class Expansion:
             The plan.
 
         Raises:
-            MalformedInput: `request.malformed`, `upload.step`, `upload.key`, `upload.limit`, `upload.condition`.
+            MalformedInput: `request.malformed`, `upload.step`, `upload.limit`, those of `condition` and `branches`.
         """
         try:
             document = msgspec.json.decode(pipeline, type=_Document)
@@ -192,6 +207,8 @@ class Expansion:
                 "request.malformed", f"the pipeline is not what an uploader sends: {error}"
             ) from error
         env = _read_env(document.env)
+        facts = self._facts
+        self._conditions = ConditionFacts(facts.variables, {**env, **facts.build_env, **facts.standard_env})
         self._default_rules = document.agents
         self._default_priority = document.priority
         if document.secrets:
@@ -265,21 +282,24 @@ class Expansion:
         skip = read_skip(members.skip, where)
         if skip is not None:
             return JobState.SKIPPED, skip or "skipped by the pipeline"
-        if members.branches is not None and not branch_matches(members.branches, self._branch, where):
-            return JobState.SKIPPED, f"`branches` does not include {self._branch!r}"
-        if members.if_ is not None:
-            if not isinstance(members.if_, str):
-                raise MalformedInput("upload.condition", f"{where}: `if` must be text")
-            try:
-                if not self._condition(members.if_):
-                    return JobState.SKIPPED, f"its condition is false: {members.if_}"
-            except MalformedInput as error:
-                raise MalformedInput(error.code, f"{where}: {error.message}", help=error.help) from error
+        if not parse_branches(members.branches, source=where).includes(self._facts.branch):
+            return JobState.SKIPPED, f"`branches` does not include {self._facts.branch!r}"
+        if members.if_ is not None and not self._holds(members.if_, where):
+            return JobState.SKIPPED, f"its condition is false: {members.if_}"
         if kind == "trigger":
             reason = "this server does not trigger other pipelines"
             self._warn(f"{where}: {reason}; the step is broken and what needs it will not run")
             return JobState.BROKEN, reason
         return JobState.WAITING, ""
+
+    def _holds(self, condition: Any, where: str) -> bool:
+        if not isinstance(condition, str):
+            raise MalformedInput("condition.malformed", f"{where}: `if` must be text")
+        try:
+            return evaluate_condition(parse_condition(condition, source=f"{where}, if"), self._conditions)
+        except MalformedInput as error:
+            message = f"{where}: in `if`: {error.message}"
+            raise MalformedInput(error.code, message, help=error.help, position=error.position) from error
 
     def _label(self, kind: str, members: _Step, where: str) -> str:
         if kind == "group":

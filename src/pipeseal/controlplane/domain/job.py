@@ -77,10 +77,10 @@ def move(current: JobState, wanted: JobState) -> JobState:
     """`wanted`, when a job may go there from `current`.
 
     Raises:
-        MalformedInput: `job.state`, the table has no such move.
+        MalformedInput: `state.move`, the table has no such move.
     """
     if wanted not in MOVES[current]:
-        raise MalformedInput("job.state", f"a job that is {current} cannot become {wanted}")
+        raise MalformedInput("state.move", f"a job that is {current} cannot become {wanted}")
     return wanted
 
 

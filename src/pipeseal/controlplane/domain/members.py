@@ -1,4 +1,4 @@
-"""Reading single members of a step: its kind, counts, skip, branches."""
+"""Reading single members of a step: its kind, counts, skip."""
 
 from __future__ import annotations
 
@@ -118,45 +118,6 @@ def read_skip(value: Any, where: str) -> str | None:
             return value
         case _:
             raise MalformedInput("upload.step", f"{where}: `skip` must be true, false or a reason, not {value!r}")
-
-
-def branch_matches(patterns: Any, branch: str, where: str) -> bool:
-    """Whether `branches` includes `branch`.
-
-    Patterns are separated by blanks; `*` stands for anything; a pattern with `!` in front excludes. With excluding
-    patterns only, everything else is included.
-
-    Raises:
-        MalformedInput: `upload.step`.
-    """
-    match patterns:
-        case str():
-            words = patterns.split()
-        case list() if all(isinstance(item, str) for item in patterns):
-            words = [word for item in patterns for word in item.split()]
-        case _:
-            raise MalformedInput("upload.step", f"{where}: `branches` must be text or a list of text")
-    wanted = [word for word in words if not word.startswith("!")]
-    unwanted = [word[1:] for word in words if word.startswith("!")]
-    if any(_glob_matches(word, branch) for word in unwanted):
-        return False
-    return not wanted or any(_glob_matches(word, branch) for word in wanted)
-
-
-def _glob_matches(pattern: str, text: str) -> bool:
-    """`*` only, without backtracking: each piece between stars is looked for from the left."""
-    pieces = pattern.split("*")
-    if len(pieces) == 1:
-        return text == pattern
-    if not text.startswith(pieces[0]):
-        return False
-    at = len(pieces[0])
-    for piece in pieces[1:-1]:
-        found = text.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return len(text) - at >= len(pieces[-1]) and text.endswith(pieces[-1])
 
 
 def _whole(value: Any) -> int | None:

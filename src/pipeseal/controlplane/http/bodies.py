@@ -21,7 +21,7 @@ def bearer(request: Request, scheme: str) -> str:
         scheme: `Token` for the Agent API, `Bearer` for the REST API.
 
     Raises:
-        VerificationError: `token.missing`.
+        VerificationError: `access.no_token`.
     """
     given, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()

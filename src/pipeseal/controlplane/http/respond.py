@@ -19,10 +19,10 @@ _encoder = msgspec.json.Encoder()
 # Codes whose status is not that of their family (422, 401 or 503). An agent reads statuses, not codes: it repeats a
 # request after a 5xx and takes any 4xx as final.
 _STATUS = {
-    "token.other_job": 403,
+    "access.other_job": 403,
     "request.not_found": 404,
     "request.method": 405,
-    "job.unavailable": 409,
+    "state.unavailable": 409,
     "request.too_large": 413,
     "log.limit": 413,
 }
@@ -37,7 +37,7 @@ def status_of(error: PipesealError) -> int:
     """The HTTP status for an error."""
     match error:
         case VerificationError():
-            return _STATUS.get(error.code, 401 if error.code.startswith("token.") else 422)
+            return _STATUS.get(error.code, 401 if error.code.startswith("access.") else 422)
         case Unavailable():
             return 503
         case _:

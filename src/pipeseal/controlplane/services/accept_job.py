@@ -45,7 +45,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
         job_id: the job it was told of.
 
     Raises:
-        MalformedInput: `request.not_found`; `job.unavailable`: another agent has it, it is offered to another, it
+        MalformedInput: `request.not_found`; `state.unavailable`: another agent has it, it is offered to another, it
             needs other tags, or this agent still has another job.
     """
     token = derive_job_token(plane.job_secret, job_id, session.id)
@@ -80,7 +80,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
 
 
 def _unavailable(why: str) -> MalformedInput:
-    return MalformedInput("job.unavailable", f"the job {why}")
+    return MalformedInput("state.unavailable", f"the job {why}")
 
 
 def _read_rows(tx: Transaction, job: Row) -> _Rows:

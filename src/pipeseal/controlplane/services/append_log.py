@@ -36,8 +36,8 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
         data: its bytes, decompressed.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `log.conflict`, `log.limit`, `job.not_running`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `log.conflict`, `log.limit`, `state.not_running`.
         Unavailable: `server.store`; the chunk may be sent again.
     """
     end = start + len(data)

@@ -17,13 +17,13 @@ from pipeseal.errors import MalformedInput, VerificationError
 def missing_token(scheme: str) -> VerificationError:
     """The error for a request without a token."""
     return VerificationError(
-        "token.missing", f"this request needs a token in `Authorization: {scheme} ...`", help="send the token"
+        "access.no_token", f"this request needs a token in `Authorization: {scheme} ...`", help="send the token"
     )
 
 
 def unknown_token(kind: str) -> VerificationError:
     """The error for a token that opens nothing (any more)."""
-    return VerificationError("token.unknown", f"this {kind} token is unknown, or no longer works")
+    return VerificationError("access.unknown_token", f"this {kind} token is unknown, or no longer works")
 
 
 def verify_registration_token(plane: ControlPlane, token: str) -> str:
@@ -35,7 +35,7 @@ def verify_registration_token(plane: ControlPlane, token: str) -> str:
     Does not check: which agents may use it.
 
     Raises:
-        VerificationError: `token.unknown`.
+        VerificationError: `access.unknown_token`.
     """
     digest = digest_token(token)
     if digest not in plane.registration_digests:  # 1
@@ -52,7 +52,7 @@ def verify_api_token(plane: ControlPlane, token: str) -> str:
     Does not check: what the holder may do; an API token may do everything the REST API offers.
 
     Raises:
-        VerificationError: `token.unknown`.
+        VerificationError: `access.unknown_token`.
     """
     digest = digest_token(token)
     if digest not in plane.api_digests:  # 1
@@ -69,7 +69,7 @@ async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     Does not check: which job the agent may touch; each service asks that of the database.
 
     Raises:
-        VerificationError: `token.unknown`.
+        VerificationError: `access.unknown_token`.
     """
     session = plane.sessions.find(digest_token(token))
     if session is None:  # 1
@@ -94,7 +94,7 @@ def verify_job_token(tx: Transaction, job_id: str, token: str) -> Row:
     Does not check: whether the job's state allows what is asked.
 
     Raises:
-        VerificationError: `token.unknown`, or `token.other_job`.
+        VerificationError: `access.unknown_token`, or `access.other_job`.
     """
     digest = digest_token(token)
     job = job_store.find_job(tx, job_id)
@@ -102,7 +102,7 @@ def verify_job_token(tx: Transaction, job_id: str, token: str) -> Row:
     if job is not None and stored is not None and compare_digest(stored, digest):  # 1
         return job
     if job_store.find_job_by_token(tx, digest) is not None:  # 2
-        raise VerificationError("token.other_job", "this job token belongs to another job")
+        raise VerificationError("access.other_job", "this job token belongs to another job")
     raise unknown_token("job")
 
 
@@ -113,4 +113,4 @@ def not_found(what: str) -> MalformedInput:
 
 def job_not_running(state: str) -> MalformedInput:
     """The error for a call that only a running job may make."""
-    return MalformedInput("job.not_running", f"the job is {state}, and only a running job may do this")
+    return MalformedInput("state.not_running", f"the job is {state}, and only a running job may do this")

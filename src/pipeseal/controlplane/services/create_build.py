@@ -66,11 +66,11 @@ async def create_pipeline(
         configuration: steps as YAML; empty: one step that uploads the repository's own pipeline file.
 
     Raises:
-        MalformedInput: `pipeline.slug`, `pipeline.exists`, `request.malformed`, or the steps cannot be used.
+        MalformedInput: `request.slug`, `request.exists`, `request.malformed`, or the steps cannot be used.
     """
     slug = slug or make_slug(name)
     if not SLUG.fullmatch(slug) or len(slug) > 100:
-        raise MalformedInput("pipeline.slug", f"{slug!r} is no slug: lower-case letters, digits and single dashes")
+        raise MalformedInput("request.slug", f"{slug!r} is no slug: lower-case letters, digits and single dashes")
     _check_texts(repository=repository, name=name, default_branch=default_branch, description=description)
     if not repository:
         raise MalformedInput("request.malformed", "a pipeline needs a `repository`")
@@ -80,7 +80,7 @@ async def create_pipeline(
 
     def change(tx: Transaction) -> None:
         if build_store.find_pipeline(tx, slug) is not None:
-            raise MalformedInput("pipeline.exists", f"there is a pipeline {slug!r} already")
+            raise MalformedInput("request.exists", f"there is a pipeline {slug!r} already")
         build_store.insert_pipeline(
             tx,
             id=plane.new_id(),
@@ -239,7 +239,7 @@ async def unblock_job(plane: ControlPlane, slug: str, number: int, job_id: str, 
     """A person lets a block step pass; its fields become meta-data of the build.
 
     Raises:
-        MalformedInput: `request.not_found`; `job.not_blocked`; `request.malformed`.
+        MalformedInput: `request.not_found`; `state.not_blocked`; `request.malformed`.
     """
     limit = plane.settings.limits.max_meta_data_bytes
     if len(fields) > _MAX_VARIABLES or any(len(value) > limit for value in fields.values()):
@@ -249,7 +249,7 @@ async def unblock_job(plane: ControlPlane, slug: str, number: int, job_id: str, 
     def change(tx: Transaction) -> None:
         build, job = _find_job(tx, slug, number, job_id)
         if job["state"] != JobState.BLOCKED:
-            raise MalformedInput("job.not_blocked", f"the job is {job['state']}, not blocked")
+            raise MalformedInput("state.not_blocked", f"the job is {job['state']}, not blocked")
         for key, value in fields.items():
             _set_meta_data(tx, build["id"], key, value)
         job_store.move_jobs(tx, JobState.PASSED, "id = :id", now=now, reason="unblocked", id=job_id)
@@ -266,7 +266,7 @@ async def retry_job(plane: ControlPlane, slug: str, number: int, job_id: str) ->
     """A person has a job run again; returns the id of the new job. What waited in vain for it waits again.
 
     Raises:
-        MalformedInput: `request.not_found`; `job.not_retryable`: it has not ended, was retried, or may not be.
+        MalformedInput: `request.not_found`; `state.not_retryable`: it has not ended, was retried, or may not be.
     """
     now = plane.now()
     new_id = plane.new_id()
@@ -276,12 +276,12 @@ async def retry_job(plane: ControlPlane, slug: str, number: int, job_id: str) ->
         step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
         assert step is not None
         if job["kind"] != "script" or JobState(job["state"]) not in RETRYABLE or job["retried_in"] is not None:
-            raise MalformedInput("job.not_retryable", f"the job is {job['state']} and cannot be retried")
+            raise MalformedInput("state.not_retryable", f"the job is {job['state']} and cannot be retried")
         allowed, reason = True, ""
         if job["state"] != JobState.CANCELED:
             allowed, reason = read_manual(msgspec.json.decode(step["content"], type=_Retry).retry, "step")
         if not allowed:
-            raise MalformedInput("job.not_retryable", f"the job cannot be retried: {reason}")
+            raise MalformedInput("state.not_retryable", f"the job cannot be retried: {reason}")
         limit = plane.settings.limits.max_jobs_per_build
         if job_store.count_jobs(tx, build["id"]) >= limit:
             raise MalformedInput("upload.limit", f"the build has {limit} jobs, its limit (max_jobs_per_build)")

@@ -29,7 +29,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         request: exit status (`-1` or unreadable: none), signal, reason, refusal.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
         Unavailable: `server.store`.
     """
     job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))

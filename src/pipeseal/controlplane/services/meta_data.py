@@ -16,8 +16,8 @@ def _build_of(tx: Transaction, job_id: str, token: str) -> str:
     """The build of a job that an agent holds.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`.
     """
     job = verify_job_token(tx, job_id, token)
     if JobState(job["state"]) not in HELD:
@@ -29,8 +29,8 @@ async def set_meta_data(plane: ControlPlane, job_id: str, token: str, item: Meta
     """Set a key of the job's build.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`, `request.malformed` (an empty or very long key, a value above the limit).
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`, `request.malformed` (an empty or very long key, a value above the limit).
     """
     limit = plane.settings.limits.max_meta_data_bytes
     if not item.key.strip() or len(item.key) > _MAX_KEY:
@@ -56,8 +56,8 @@ async def get_meta_data(plane: ControlPlane, job_id: str, token: str, key: str) 
     """A key of the job's build.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `request.not_found`, `job.not_running`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `request.not_found`, `state.not_running`.
     """
 
     def look(tx: Transaction) -> MetaDataItem:
@@ -77,8 +77,8 @@ async def list_meta_data(plane: ControlPlane, job_id: str, token: str) -> list[s
     """The keys of the job's build.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`.
     """
 
     def look(tx: Transaction) -> list[str]:
@@ -94,8 +94,8 @@ async def set_header_times(plane: ControlPlane, job_id: str, token: str, times: 
     """Keep when the sections of a log began; those sent before stay.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`, `request.malformed`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`, `request.malformed`.
     """
     import msgspec
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeseal.controlplane.domain.condition import BuildFacts, evaluate_condition
-from pipeseal.controlplane.domain.expand import Expansion, Plan
+from pipeseal.controlplane.domain.expand import BuildFacts, Expansion, Plan
 from pipeseal.errors import MalformedInput
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ def plan_pipeline(plane: ControlPlane, pipeline: bytes, facts: BuildFacts) -> Pl
 
     expansion = Expansion(
         limits=plane.settings.limits,
-        branch=facts.branch,
-        condition=lambda text: evaluate_condition(text, facts),
+        facts=facts,
         parse_step=parse_command_step,
         interpolate=interpolate_matrix,
     )

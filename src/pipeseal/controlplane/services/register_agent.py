@@ -32,7 +32,7 @@ async def register_agent(plane: ControlPlane, token: str, request: RegisterReque
         request: how it introduces itself.
 
     Raises:
-        VerificationError: `token.unknown`.
+        VerificationError: `access.unknown_token`.
         MalformedInput: `request.malformed`, its name or tags are out of bounds.
     """
     verify_registration_token(plane, token)

@@ -16,8 +16,8 @@ async def start_job(plane: ControlPlane, job_id: str, token: str) -> None:
     """The job is about to run. Said again, it changes nothing.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`: it was cancelled before it began (it ends here, for its agent now drops
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`: it was cancelled before it began (it ends here, for its agent now drops
             it), or it has ended.
     """
     now = plane.now()
@@ -50,7 +50,8 @@ async def job_state(plane: ControlPlane, job_id: str, token: str) -> JobStateMes
     """The state of a job as its agent polls it.
 
     Raises:
-        VerificationError: `token.unknown`: the job was taken from this agent, which must stop it; `token.other_job`.
+        VerificationError: `access.other_job`; `access.unknown_token`: the job was taken from this agent, which must
+            stop it.
     """
     job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
     return JobStateMessage(state=job["state"], id=job["id"])

@@ -9,9 +9,9 @@ from sqlite3 import Row
 import msgspec
 
 from pipeseal.agentapi.messages import UploadState
-from pipeseal.controlplane.domain.condition import BuildFacts
 from pipeseal.controlplane.domain.dependencies import find_cycle
-from pipeseal.controlplane.domain.expand import Plan, over_build_limit
+from pipeseal.controlplane.domain.environment import NO_PULL_REQUEST
+from pipeseal.controlplane.domain.expand import BuildFacts, Plan, over_build_limit
 from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.services.advance_build import advance_build, leave_group
@@ -43,8 +43,8 @@ async def upload_pipeline(plane: ControlPlane, job_id: str, token: str, request:
         Warnings about what this server does not honour.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
-        MalformedInput: `job.not_running`, `upload.conflict`, `upload.key`, `upload.cycle`, and what `plan_pipeline`
+        VerificationError: `access.unknown_token`, `access.other_job`.
+        MalformedInput: `state.not_running`, `upload.conflict`, `upload.key`, `upload.cycle`, and what `plan_pipeline`
             says.
     """
     pipeline = bytes(request.pipeline)
@@ -101,7 +101,7 @@ async def upload_state(plane: ControlPlane, job_id: str, token: str, upload_id: 
     """The state of an upload: uploads happen at once, so one that is there is `applied`.
 
     Raises:
-        VerificationError: `token.unknown`, `token.other_job`.
+        VerificationError: `access.unknown_token`, `access.other_job`.
         MalformedInput: `request.not_found`.
     """
 
@@ -192,23 +192,43 @@ def read_facts(tx: Transaction, plane: ControlPlane, build_id: str) -> BuildFact
 
 def facts_of(plane: ControlPlane, build: Row | dict[str, object], pipeline: Row) -> BuildFacts:
     """What conditions may ask, from a build's row or the columns it is going to have."""
+    branch, tag, commit = str(build["branch"]), str(build["tag"]), str(build["commit_id"])
+    pull_request = str(build["pull_request"])
+    author = str(build["author"]) or None
+    organization = plane.settings.organization
     return BuildFacts(
-        id=str(build["id"]),
-        number=int(str(build["number"])),
-        branch=str(build["branch"]),
-        tag=str(build["tag"]) or None,
-        commit=str(build["commit_id"]),
-        message=str(build["message"]),
-        source=str(build["source"]),
-        author=str(build["author"]),
-        pull_request=None if build["pull_request"] == "false" else str(build["pull_request"]),
-        env=msgspec.json.decode(str(build["env"]), type=dict[str, str]),
-        pipeline_id=pipeline["id"],
-        pipeline_slug=pipeline["slug"],
-        pipeline_repository=pipeline["repository"],
-        pipeline_default_branch=pipeline["default_branch"],
-        organization_slug=plane.settings.organization,
-        organization_id=plane.organization_id,
+        branch=branch,
+        variables={
+            "build.id": str(build["id"]),
+            "build.number": int(str(build["number"])),
+            "build.branch": branch,
+            "build.tag": tag,
+            "build.commit": commit,
+            "build.message": str(build["message"]),
+            "build.source": str(build["source"]),
+            "build.author.name": author,
+            "build.creator.name": author,
+            "build.pull_request.id": None if pull_request == NO_PULL_REQUEST else pull_request,
+            "pipeline.id": pipeline["id"],
+            "pipeline.slug": pipeline["slug"],
+            "pipeline.repository": pipeline["repository"],
+            "pipeline.default_branch": pipeline["default_branch"],
+            "organization.slug": organization,
+            "organization.id": plane.organization_id,
+        },
+        build_env=msgspec.json.decode(str(build["env"]), type=dict[str, str]),
+        standard_env={
+            "BUILDKITE_BRANCH": branch,
+            "BUILDKITE_TAG": tag,
+            "BUILDKITE_COMMIT": commit,
+            "BUILDKITE_MESSAGE": str(build["message"]),
+            "BUILDKITE_PULL_REQUEST": pull_request,
+            "BUILDKITE_REPO": pipeline["repository"],
+            "BUILDKITE_PIPELINE_ID": pipeline["id"],
+            "BUILDKITE_PIPELINE_NAME": pipeline["name"],
+            "BUILDKITE_PIPELINE_SLUG": pipeline["slug"],
+            "BUILDKITE_ORGANIZATION_SLUG": organization,
+        },
     )
 
 
