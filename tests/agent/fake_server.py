@@ -69,9 +69,10 @@ class FakeServer:
 
     Parameters:
         hold_seconds: how long a ping is held open while there is nothing to do; 0 answers at once.
+        port: where to listen; any free one by default.
     """
 
-    def __init__(self, hold_seconds: float = 0.0) -> None:
+    def __init__(self, hold_seconds: float = 0.0, port: int = 0) -> None:
         self.hold_seconds = hold_seconds
         self.requests: list[Request] = []
         self.jobs: dict[str, JobRecord] = {}
@@ -105,6 +106,7 @@ class FakeServer:
                 answer = server._answer(request)
                 status, body = answer[0], answer[1]
                 headers = answer[2] if len(answer) == 3 else {}
+                self.close_connection = self.close_connection or server._closing
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -127,13 +129,17 @@ class FakeServer:
             def handle_error(self, *_: object) -> None:
                 pass  # a client that goes away is part of the tests
 
-        self._http = Quiet(("127.0.0.1", 0), Handler)
+        self._http = Quiet(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return int(self._http.server_address[1])
+
+    @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v3"
+        return f"http://127.0.0.1:{self.port}/v3"
 
     def close(self) -> None:
         with self._changed:
@@ -248,9 +254,9 @@ def _json(value: object) -> Answer:
 
 
 @contextmanager
-def fake_server(hold_seconds: float = 0.0) -> Iterator[FakeServer]:
+def fake_server(hold_seconds: float = 0.0, port: int = 0) -> Iterator[FakeServer]:
     """A control plane, gone at the end."""
-    server = FakeServer(hold_seconds)
+    server = FakeServer(hold_seconds, port)
     try:
         yield server
     finally:
