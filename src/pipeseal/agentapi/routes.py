@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 from urllib.parse import quote
@@ -64,5 +65,14 @@ def route_path(name: str, **segments: str) -> str:
     Raises:
         KeyError: unknown endpoint, or a segment missing.
     """
+    return fill_path(BY_NAME[name].path, segments)
+
+
+def fill_path(path: str, segments: Mapping[str, str]) -> str:
+    """`path` with each `{name}` replaced by its segment, percent-encoded: `.` too, as the stock client does.
+
+    Raises:
+        KeyError: a segment is missing.
+    """
     encoded = {key: quote(value, safe="").replace(".", "%2E") for key, value in segments.items()}
-    return BY_NAME[name].path.format(**encoded)
+    return path.format(**encoded)
