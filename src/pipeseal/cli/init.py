@@ -33,6 +33,11 @@ def _default_directory() -> Path:
     "--organization", metavar="SLUG", default="local", show_default=True, help="The pipeline's organisation."
 )
 @click.option("--endpoint", metavar="URL", default="http://127.0.0.1:8080/v3", show_default=True, help="Agent API.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The control plane's token for agents.  [default: that of a server on this machine, if there is one]",
+)
 @click.option("--key-id", metavar="ID", help="Name of the key.  [default: uploader- and a part of its thumbprint]")
 def init(
     directory: Path | None,
@@ -40,6 +45,7 @@ def init(
     pipeline: str | None,
     organization: str,
     endpoint: str,
+    token_file: Path | None,
     key_id: str | None,
 ) -> None:
     """Make keys and an agent configuration, and say what to do next.
@@ -79,11 +85,9 @@ def init(
     write_key_file(directory / "signing.json", pair.private_set)
     write_key_file(directory / "verification.json", pair.public_set)
     (directory / "verification.json").chmod(0o644)
-    for name, text in (
-        ("uploader.cfg", _agent_settings(directory, endpoint, uploads=True)),
-        ("runner.cfg", _agent_settings(directory, endpoint, uploads=False)),
-    ):
-        _write_new(directory / name, text)
+    token_file = token_file.absolute() if token_file else _find_agent_token()
+    for name, uploads in (("uploader.cfg", True), ("runner.cfg", False)):
+        _write_new(directory / name, _agent_settings(directory, endpoint, token_file, uploads=uploads))
     if repository and pipeline:
         _write_new(directory / "steps.yml", _signed_upload_step(directory, repository, organization, pipeline))
 
@@ -96,15 +100,16 @@ def init(
         click.echo("  steps.yml           the pipeline's upload step, signed")
     click.echo(f"  thumbprint          {pair.key.thumbprint()}\n")
     click.echo("Next:")
-    token = "--token file://TOKEN_FILE"  # noqa: S105  (a placeholder for people, not a token)
+    token = "" if token_file else " --token file://TOKEN_FILE"
     steps = [
-        "a control plane, if you have none:   pipeseal server",
-        f"the pipeline:   pipeseal pipeline create {pipeline or 'SLUG'} --repository {repository or 'URL'}"
+        f"pipeseal pipeline create {pipeline or 'SLUG'} --repository {repository or 'URL'}"
         f" --steps {directory / 'steps.yml'}",
-        f"two agents:     pipeseal agent start --config {directory / 'uploader.cfg'} {token}\n"
-        f"                    pipeseal agent start --config {directory / 'runner.cfg'} {token}",
-        f"a build:        pipeseal build create --pipeline {pipeline or 'SLUG'} --watch",
+        f"pipeseal agent start --config {directory / 'uploader.cfg'}{token}",
+        f"pipeseal agent start --config {directory / 'runner.cfg'}{token}",
+        f"pipeseal build create --pipeline {pipeline or 'SLUG'} --watch",
     ]
+    if not token_file:
+        steps.insert(0, "pipeseal server      (a control plane, if you have none; it says where its tokens are)")
     for number, step in enumerate(steps, 1):
         click.echo(f"  {number}. {step}")
     if not repository:
@@ -115,11 +120,20 @@ def init(
     click.echo("\nIf you lose signing.json, make a new key pair; if it leaks, remove its key from verification.json.")
 
 
-def _agent_settings(directory: Path, endpoint: str, *, uploads: bool) -> str:
+def _find_agent_token() -> Path | None:
+    import os
+
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    path = data / "pipeseal" / "server" / "agent-token"
+    return path if path.exists() else None
+
+
+def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, uploads: bool) -> str:
     does = "uploads pipelines and signs them" if uploads else "runs what was signed, and nothing else"
     lines = [
         f"# An agent that {does}.",
         f'endpoint="{endpoint}"',
+        *([f'token="file://{token_file}"'] if token_file else []),
         f'verification-jwks-file="{directory / "verification.json"}"',
         "verification-failure-behavior=block",
         f'build-path="{directory / ("uploader-builds" if uploads else "builds")}"',
