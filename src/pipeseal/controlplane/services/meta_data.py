@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeseal.agentapi.messages import MetaDataItem
 from pipeseal.controlplane.domain.job import HELD, JobState
 from pipeseal.controlplane.services.authenticate import job_not_running, not_found, verify_job_token
@@ -10,6 +12,9 @@ from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput
 
 _MAX_KEY = 1_000
+# What agents report of the commit they checked out, once a build: the output of `git log`, its object id first.
+COMMIT_KEY = "buildkite:git:commit"
+_REPORTED_COMMIT = re.compile(r"commit ([0-9a-f]{40}(?:[0-9a-f]{24})?)\b")
 
 
 def _build_of(tx: Transaction, job_id: str, token: str) -> str:
@@ -41,13 +46,22 @@ async def set_meta_data(plane: ControlPlane, job_id: str, token: str, item: Meta
         )
 
     def change(tx: Transaction) -> None:
+        build_id = _build_of(tx, job_id, token)
         tx.run(
             "INSERT INTO meta_data (build_id, key, value) VALUES (:build_id, :key, :value) "
             "ON CONFLICT (build_id, key) DO UPDATE SET value = :value",
-            build_id=_build_of(tx, job_id, token),
+            build_id=build_id,
             key=item.key,
             value=item.value,
         )
+        reported = _REPORTED_COMMIT.match(item.value) if item.key == COMMIT_KEY else None
+        if reported:
+            # A build of HEAD is a build of whatever its first job found; the later jobs must get the same.
+            tx.run(
+                "UPDATE builds SET commit_id = :commit WHERE id = :id AND commit_id = 'HEAD'",
+                commit=reported[1],
+                id=build_id,
+            )
 
     await plane.database.write(change)
 
