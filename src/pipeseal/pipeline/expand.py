@@ -11,6 +11,7 @@ from pipeseal.pipeline.jsontext import show_path
 from pipeseal.pipeline.steps import Pipeline
 from pipeseal.pipeline.transform import Located, transform_checkout, transform_rest, transform_steps
 from pipeseal.pipeline.values import scrub
+from pipeseal.pipeline.yaml import collector_paused
 
 
 def interpolate_pipeline(
@@ -48,7 +49,8 @@ def interpolate_pipeline(
 
     own = _interpolate_env(pipeline, variables, prefer_runtime_env=prefer_runtime_env)
     try:
-        steps = transform_steps(pipeline.steps, rewrite)
+        with collector_paused():
+            steps = transform_steps(pipeline.steps, rewrite)
         try:
             checkout = transform_checkout(pipeline.checkout, rewrite)
         except MalformedInput as error:
@@ -91,7 +93,8 @@ def _interpolate_env(pipeline: Pipeline, variables: dict[str, str], *, prefer_ru
 
 
 def _placed(pipeline: Pipeline, path: Path, error: MalformedInput) -> MalformedInput:
-    position = pipeline.origin.find(path) if pipeline.origin is not None else None
+    near = error.evidence.get("near", "")
+    position = pipeline.origin.find(path, near=near) if pipeline.origin is not None else None
     return MalformedInput(
         error.code,
         f"`{show_path(path)}`: {error.message}" if path else error.message,

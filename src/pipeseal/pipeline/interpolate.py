@@ -100,6 +100,7 @@ class _Parser:
     def __init__(self, text: str, *, potentials: bool) -> None:
         self.text = text
         self.place = 0
+        self.dollar = 0
         self.potentials = potentials
         self.nesting = 0
         # Braces behind an escape are read twice, once to see what they would mean: remember how that went.
@@ -114,7 +115,8 @@ class _Parser:
         return character
 
     def _error(self, message: str, *, help: str = "") -> MalformedInput:
-        return MalformedInput("interpolation.syntax", message, help=help, evidence={"text": _shorten(self.text)})
+        near = self.text[self.dollar : self.dollar + 80].partition("\n")[0]
+        return MalformedInput("interpolation.syntax", message, help=help, evidence={"near": near})
 
     def parse(self, stop: str = "") -> tuple[_Part, ...]:
         parts: list[_Part] = []
@@ -168,6 +170,7 @@ class _Parser:
         return found
 
     def _expansion(self) -> _Part:
+        self.dollar = self.place
         self.place += 1
         character = self._peek()
         if character == "{":
@@ -294,6 +297,7 @@ def _expand_variable(variable: _Variable, env: Mapping[str, str]) -> str:
                     "interpolation.unset",
                     f"${variable.name}: {_expand(variable.word, env) or 'not set'}",
                     help=f"Set {variable.name}, or give it a default: `${{{variable.name}:-word}}`.",
+                    evidence={"near": f"${{{variable.name}?"},
                 )
             return value
         case ":":
@@ -314,6 +318,7 @@ def _cut(value: str, variable: _Variable) -> str:
                 "interpolation.syntax",
                 f"the length in `${{{variable.name}:` is {variable.length}, which is too large",
                 help="Leave the length out to take everything behind the offset.",
+                evidence={"near": f"${{{variable.name}:"},
             )
         end = min(variable.length + start, end) if variable.length >= 0 else max(variable.length + end, start)
     return packed[start:end].decode("utf-8", "surrogateescape")
@@ -330,7 +335,8 @@ def interpolate_text(text: str, env: Mapping[str, str]) -> str:
         The expanded text, with surrogate escapes for bytes that are no UTF-8.
 
     Raises:
-        MalformedInput: `interpolation.syntax`; `interpolation.unset` for a required variable that is not set.
+        MalformedInput: `interpolation.syntax`; `interpolation.unset` for a required variable that is not set. The
+            evidence `near` is how the offending part begins.
     """
     if "$" not in text:
         return text

@@ -56,12 +56,16 @@ def _number(token: str) -> int | float:
 
 def _exactly(parse: Callable[[str], int | float]) -> Callable[[str], int | float]:
     """A number parser that refuses tokens which say more digits than their double keeps."""
-    from decimal import Decimal
 
     def parse_exactly(token: str) -> int | float:
+        from decimal import Decimal, InvalidOperation
+
         number = parse(token)
-        shown = repr(number) if isinstance(number, float) else str(number)
-        if Decimal(token) != Decimal(shown):
+        try:
+            exact = Decimal(token) == Decimal(repr(number))
+        except InvalidOperation:  # an exponent beyond all measure
+            exact = False
+        if not exact:
             raise _OutOfRange("number.unsafe", token)
         return number
 
@@ -92,7 +96,9 @@ def _doubtful_once(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
 
 
 def _first_repeated(keys: list[str]) -> str:
-    return next(key for index, key in enumerate(keys) if key in keys[:index])
+    from collections import Counter
+
+    return next(key for key, count in Counter(keys).items() if count > 1)
 
 
 def _scanner(*, once: bool, doubtful: bool, exact: bool) -> Callable[[str, int], tuple[Value, int]]:

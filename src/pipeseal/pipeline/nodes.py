@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from pipeseal.errors import MalformedInput
+from pipeseal.errors import MalformedInput, Position
 from pipeseal.pipeline.scalars import MERGE, NULL, TEXT, TagMismatch, key_text, resolve, resolve_tagged, short_tag
 from pipeseal.pipeline.values import Value
 from pipeseal.pipeline.yaml import (
@@ -65,11 +65,8 @@ class Node:
         self.column: int = start.column + 1
         self.end_line: int = end.line + 1
         self.end_column: int = end.column + 1
-        self.text = ""
-        self.style = ""
-        self.tag = ""
-        self.anchor = ""
-        self.children: list[Node] = []
+        self.text = self.style = self.tag = self.anchor = ""
+        self.children: Sequence[Node] = ()
 
     @property
     def is_merge(self) -> bool:
@@ -89,6 +86,9 @@ class Node:
 
 _ESCAPES: Final = re.compile(r"\\(.)", re.DOTALL)
 _TAG_BODY: Final = re.compile(r"![0-9A-Za-z_\-;/?:@&=+$,.!~*'()\[\]%]*", re.ASCII)
+# What libyaml says where the dialect may have another opinion.
+_UNEXPECTED_COLON: Final = "found unexpected ':'"
+_ABOUT_TAGS: Final = ("while scanning a tag", "while parsing a tag")
 _TAG_FLOW_CHARACTERS: Final = str.maketrans({",": "%2C", "[": "%5B", "]": "%5D"})
 
 
@@ -128,8 +128,9 @@ class _Dialect:
         return open_events(Source(self.source.name, self.text.encode("utf-8", "surrogatepass")))
 
     def restore(self, text: str) -> str:
-        for character, stand_in in self.stand_ins.items():
-            text = text.replace(stand_in, character)
+        if self.stand_ins:
+            for character, stand_in in self.stand_ins.items():
+                text = text.replace(stand_in, character)
         return text
 
     def _change(self, start: int, end: int, replacement: str) -> None:
@@ -172,16 +173,20 @@ class TreeReader:
         self.source = source
         self.limits = limits
         self._dialect = _Dialect(source)
+        self._may_escape_slash = "\\/" in source.text
         self._documents = 0
         # Members of mappings that `find` went through: many questions are about one document.
         self._members: dict[Node, dict[str, Node]] = {}
         self._open()
 
     def _open(self) -> None:
-        from yaml import events
+        from yaml import YAMLError, events
+        from yaml.scanner import ScannerError
 
         self._events = events
+        self._scanner_error, self._yaml_error = ScannerError, YAMLError
         self._parser = self._dialect.events()
+        self._get = self._parser.get_event
         self._started = False
 
     # --- composing ----------------------------------------------------------------------------------------------
@@ -204,19 +209,16 @@ class TreeReader:
                 return node
 
     def _event(self) -> Any:
-        from yaml import YAMLError
-        from yaml.scanner import ScannerError
-
         try:
-            return self._parser.get_event()
-        except ScannerError as error:
-            if error.problem == "found unexpected ':'" and error.problem_mark is not None:
+            return self._get()
+        except self._scanner_error as error:
+            if error.problem == _UNEXPECTED_COLON and error.problem_mark is not None:
                 self._dialect.respell_colon(error.problem_mark.index)
-            elif error.context in ("while scanning a tag", "while parsing a tag") and error.context_mark is not None:
+            elif error.context in _ABOUT_TAGS and error.context_mark is not None:
                 self._dialect.respell_tag(error.context_mark.index, error.context_mark.index)
-            refuse_event_error(error, self.source)
-        except (YAMLError, UnicodeError, ValueError) as error:
-            refuse_event_error(error, self.source)
+            refuse_event_error(error, self.source, self.limits)
+        except (self._yaml_error, UnicodeError, ValueError) as error:
+            refuse_event_error(error, self.source, self.limits)
 
     def _read_node(self) -> Node | None:
         if not self._started:
@@ -242,26 +244,46 @@ class TreeReader:
         Raises:
             MalformedInput: `yaml.syntax` or `yaml.encoding`.
         """
-        from yaml import YAMLError
-
         try:
             look_ahead(self._parser, self._end)
-        except (YAMLError, UnicodeError, ValueError) as error:
-            refuse_event_error(error, self.source)
+        except self._scanner_error as error:
+            # Where the dialect differs from libyaml, what comes later is not worth spelling anew.
+            if error.problem != _UNEXPECTED_COLON and error.context not in _ABOUT_TAGS:
+                refuse_event_error(error, self.source, self.limits)
+        except (self._yaml_error, UnicodeError, ValueError) as error:
+            refuse_event_error(error, self.source, self.limits)
 
     def _refuse(self, code: str, message: str, where: Any, *, help: str = "") -> MalformedInput:
         if isinstance(where, Node):
             position = self.source.position(where.line, where.column)
         else:
-            position = self.source.position(where.start_mark.line + 1, where.start_mark.column + 1)
+            position = self._position(where)
         return MalformedInput(code, message, help=help, position=position)
 
     def _compose(self, event: Any, depth: int, *, in_flow: bool) -> Node:
-        events = self._events
+        kind, events = type(event), self._events
         self._left -= 1
         if self._left < 0:
-            raise too_many(self.limits, self.source.position(event.start_mark.line + 1, event.start_mark.column + 1))
-        if isinstance(event, events.AliasEvent):
+            raise too_many(self.limits, self._position(event))
+        if kind is events.ScalarEvent:
+            node = Node(SCALAR, event)
+            node.style = event.style or ""
+            node.text = self._dialect.restore(event.value)
+            if not node.style:
+                if in_flow and "?" in node.text:
+                    # In flow style yaml.v3 takes any `?` for the sign of a key.
+                    raise self._refuse(
+                        "yaml.syntax",
+                        "a `?` in unquoted text inside [] or {} is not accepted",
+                        event,
+                        help="Quote it.",
+                    )
+            elif node.style == '"':
+                self._check_escapes(event)
+            if event.tag is not None or event.anchor is not None:
+                self._mark(node, event)
+            return node
+        if kind is events.AliasEvent:
             node = Node(ALIAS, event)
             node.text = event.anchor
             target = self._anchors.get(event.anchor)
@@ -269,42 +291,37 @@ class TreeReader:
                 raise self._refuse("yaml.alias", f"no anchor `&{event.anchor}` stands before this alias", event)
             node.children = [target]
             return node
-        if event.tag is not None:
-            self._dialect.respell_tag(event.start_mark.index, event.end_mark.index)
-        if isinstance(event, events.ScalarEvent):
-            node = Node(SCALAR, event)
-            node.style = event.style or ""
-            node.text = self._dialect.restore(event.value)
-            if in_flow and not node.style and "?" in node.text:
-                # In flow style yaml.v3 takes any `?` for the sign of a key.
-                raise self._refuse(
-                    "yaml.syntax", "a `?` in unquoted text inside [] or {} is not accepted", event, help="Quote it."
-                )
-            if node.style == '"':
-                self._check_escapes(event)
-            return self._finish(node, event)
         if depth >= self.limits.max_depth:
-            raise too_deep(self.limits, self.source.position(event.start_mark.line + 1, event.start_mark.column + 1))
+            raise too_deep(self.limits, self._position(event))
         flow = bool(event.flow_style)
-        if isinstance(event, events.MappingStartEvent):
-            node, end = self._finish(Node(MAPPING, event), event), events.MappingEndEvent
+        if kind is events.MappingStartEvent:
+            node, end = Node(MAPPING, event), events.MappingEndEvent
         else:
-            node, end = self._finish(Node(SEQUENCE, event), event), events.SequenceEndEvent
+            node, end = Node(SEQUENCE, event), events.SequenceEndEvent
+        self._mark(node, event)
         node.style = "flow" if flow else ""
-        while not isinstance(event := self._event(), end):
-            node.children.append(self._compose(event, depth + 1, in_flow=flow))
+        children = node.children = []
+        while type(event := self._event()) is not end:
+            children.append(self._compose(event, depth + 1, in_flow=flow))
         node.end_line, node.end_column = event.end_mark.line + 1, event.end_mark.column + 1
         return node
 
-    def _finish(self, node: Node, event: Any) -> Node:
-        node.tag = "" if event.tag in (None, "!") else self._dialect.restore(event.tag)
+    def _position(self, event: Any) -> Position:
+        return self.source.position(event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _mark(self, node: Node, event: Any) -> None:
+        """Note a node's tag and anchor."""
+        if event.tag is not None:
+            self._dialect.respell_tag(event.start_mark.index, event.end_mark.index)
+            node.tag = "" if event.tag == "!" else self._dialect.restore(event.tag)
         if event.anchor is not None:
             node.anchor = event.anchor
             self._anchors[event.anchor] = node
-        return node
 
     def _check_escapes(self, event: Any) -> None:
         """`\\/` is an escape for libyaml only."""
+        if not self._may_escape_slash:
+            return
         start = event.start_mark
         written = self._dialect.text[start.index : event.end_mark.index]
         for match in _ESCAPES.finditer(written):

@@ -30,11 +30,12 @@ class Origin:
         self._reader: TreeReader | None = None
         self._root: Node | None = None
 
-    def find(self, path: Sequence[str | int]) -> Position | None:
+    def find(self, path: Sequence[str | int], *, near: str = "") -> Position | None:
         """The position of the value at a path; of the nearest one around it when it does not stand there itself.
 
         Parameters:
             path: keys and indices from the document's root, such as `("steps", 2, "env", "REGION")`.
+            near: some text inside the value; its own position is given when it is found there as it is.
 
         Returns:
             A position, or None when there is no such document (any more).
@@ -49,4 +50,12 @@ class Origin:
             node = self._reader.find(self._root, path)
         except MalformedInput:
             return None
-        return self.source.position(node.line, node.column)
+        return self._inside(node, near) or self.source.position(node.line, node.column)
+
+    def _inside(self, node: Node, near: str) -> Position | None:
+        for line in range(node.line, node.end_line + 1) if near else ():
+            text = self.source.line_text(line)
+            column = text.find(near, node.column - 1 if line == node.line else 0)
+            if column >= 0:
+                return self.source.position(line, column + 1)
+        return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from pipeseal.pipeline.plugins import config_value, full_source
+from pipeseal.pipeline.scalars import TEXT, resolve
 from pipeseal.pipeline.steps import (
     Adjustment,
     Cache,
@@ -22,7 +24,7 @@ from pipeseal.pipeline.steps import (
     UnknownStep,
     WaitStep,
 )
-from pipeseal.pipeline.values import Timestamp, Value, float_json
+from pipeseal.pipeline.values import Timestamp, Value, float_json, float_text
 
 
 def _sorted(members: dict[str, Value]) -> dict[str, Value]:
@@ -258,3 +260,86 @@ def _without_floats(value: Value, fragment: Any) -> Value:
 
 
 _ATOMS: Final = frozenset((str, int, bool, type(None)))
+
+
+# --- YAML -------------------------------------------------------------------------------------------------------
+
+# Text that a literal block carries as it is: no space or break at either end, nothing invisible.
+_LITERAL: Final = re.compile(r"[^\s#](?:[ -~\n]*[!-~])?\n?")
+
+
+def render_yaml(value: Value) -> str:
+    """A generic value, a step's or a pipeline's, as block-style YAML that reads back as the same value.
+
+    Text that an unquoted scalar would turn into something else is quoted; text of several lines is a literal block
+    where it can be.
+
+    Parameters:
+        value: from `step_value`, `pipeline_value` or a decoder; at most 200 deep.
+    """
+    from io import StringIO
+
+    from yaml import events
+    from yaml._yaml import CEmitter
+
+    stream = StringIO()
+    emitter = CEmitter(stream, indent=2, width=-1, allow_unicode=True)
+    emit = emitter.emit
+
+    def emit_plain(text: str) -> None:
+        emit(events.ScalarEvent(None, None, (True, False), text, style=None))
+
+    def emit_text(text: str) -> None:
+        style = None
+        if "\n" in text:
+            style = "|" if _LITERAL.fullmatch(text) else '"'
+        elif not text.isprintable():
+            style = '"'
+        plain = style is None and resolve(text)[0] == TEXT
+        emit(events.ScalarEvent(None, None, (plain, True), text, style=style))
+
+    def emit_value(item: Value) -> None:
+        if isinstance(item, str):
+            emit_text(item)
+        elif isinstance(item, dict):
+            emit(events.MappingStartEvent(None, None, True, flow_style=not item))
+            for key, inner in item.items():
+                emit_key(key)
+                emit_value(inner)
+            emit(events.MappingEndEvent())
+        elif isinstance(item, list):
+            emit(events.SequenceStartEvent(None, None, True, flow_style=not item))
+            for inner in item:
+                emit_value(inner)
+            emit(events.SequenceEndEvent())
+        else:
+            emit_plain(_yaml_scalar(item))
+
+    def emit_key(key: str) -> None:
+        style = '"' if "\n" in key or not key.isprintable() else None
+        emit(events.ScalarEvent(None, None, (style is None and resolve(key)[0] == TEXT, True), key, style=style))
+
+    emit(events.StreamStartEvent())
+    emit(events.DocumentStartEvent(explicit=False))
+    emit_value(value)
+    emit(events.DocumentEndEvent(explicit=False))
+    emit(events.StreamEndEvent())
+    return stream.getvalue()
+
+
+def _yaml_scalar(value: Value) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Timestamp):
+        return value.text
+    if isinstance(value, float):
+        if value != value:
+            return ".nan"
+        if value in (float("inf"), float("-inf")):
+            return ".inf" if value > 0 else "-.inf"
+        text = float_text(value)
+        # Without a point or an exponent it would come back as a whole number.
+        return text if "." in text or "e" in text else f"{text}.0"
+    return str(value)

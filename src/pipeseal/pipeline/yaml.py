@@ -30,7 +30,7 @@ class Limits:
 
     max_bytes: int = 16 * 1024 * 1024
     max_depth: int = 200
-    max_values: int = 2_000_000
+    max_values: int = 1_000_000
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -133,15 +133,16 @@ def open_events(source: Source) -> Any:
     return CParser(source.data)
 
 
-def refuse_event_error(error: Exception, source: Source) -> NoReturn:
+def refuse_event_error(error: Exception, source: Source, limits: Limits) -> NoReturn:
     """Turn what libyaml says into `MalformedInput` with a position.
 
     Parameters:
         error: a `yaml.YAMLError`, or what PyYAML lets through while decoding names.
         source: the text that was read.
+        limits: the limits it was read with; libyaml has one of its own on nesting.
 
     Raises:
-        MalformedInput: `yaml.encoding` for bytes that are no YAML characters, else `yaml.syntax`.
+        MalformedInput: `input.too_deep`; `yaml.encoding` for bytes that are no YAML characters, else `yaml.syntax`.
     """
     from yaml.error import MarkedYAMLError
     from yaml.reader import ReaderError
@@ -160,11 +161,17 @@ def refuse_event_error(error: Exception, source: Source) -> NoReturn:
             position=source.position(line, column),
         ) from None
     if isinstance(error, MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
+        mark, begin = error.problem_mark or error.context_mark, error.context_mark
+        message = error.problem or "this is not YAML"
+        if error.context:
+            message += f" ({error.context}{f' that begins on line {begin.line + 1}' if begin is not None else ''})"
+        if mark is not None and begin is not None and not source.text[mark.index :].strip():
+            # Nothing to see at the end of the text: show what was never closed.
+            mark = begin
         position = source.position(mark.line + 1, mark.column + 1) if mark is not None else None
-        problem = error.problem or "this is not YAML"
-        context = f" ({error.context})" if error.context else ""
-        raise MalformedInput("yaml.syntax", f"{problem}{context}", position=position) from None
+        if message.startswith("exceeded maximum nesting depth"):
+            raise too_deep(limits, position) from None
+        raise MalformedInput("yaml.syntax", message, position=position) from None
     raise MalformedInput("yaml.syntax", f"this is not YAML: {error}") from None
 
 
@@ -202,8 +209,9 @@ class PlainReader:
         self._mapping_start, self._mapping_end = events.MappingStartEvent, events.MappingEndEvent
         self._sequence_start, self._sequence_end = events.SequenceStartEvent, events.SequenceEndEvent
         self._document_start = events.DocumentStartEvent
-        # In flow style, `?` and `:` end scalars elsewhere than libyaml thinks; `\/` is no escape (see nodes.py).
+        # `?` ends scalars in flow style, unlike libyaml thinks; `\/` is no escape (see nodes.py).
         self._wary = b"?" in source.data
+        self._source = source
         if b"\\/" in source.data or source.data.find("\ufeff".encode(), 1) >= 0:
             raise Unusual
         self._left = limits.max_values
@@ -268,13 +276,21 @@ class PlainReader:
             return key
 
     def _enter(self, event: Any, depth: int) -> None:
-        if event.anchor is not None or event.tag is not None or (event.flow_style and self._wary):
+        if event.anchor is not None or event.tag is not None or depth > self._limits.max_depth:
             raise Unusual
-        if depth > self._limits.max_depth:
+
+    def _leave(self, start: Any, end: Any, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise Unusual
+        if not (self._wary and start.flow_style):
+            return
+        if "?" in self._source.text[start.start_mark.index : end.end_mark.index]:
             raise Unusual
 
     def _mapping(self, event: Any, depth: int) -> dict[str, Value]:
         self._enter(event, depth)
+        start = event
         get, scalar, end = self._get, self._scalar, self._mapping_end
         values = self._values
         result: dict[str, Value] = {}
@@ -302,22 +318,19 @@ class PlainReader:
                 result[key] = self._value(event, depth)
             if len(result) > self._left:
                 raise Unusual
-        self._left -= len(result) * 2 + 1
-        if self._left < 0:
-            raise Unusual
+        self._leave(start, event, len(result) * 2 + 1)
         return result
 
     def _sequence(self, event: Any, depth: int) -> list[Value]:
         self._enter(event, depth)
+        start = event
         get, end = self._get, self._sequence_end
         result: list[Value] = []
         while type(event := get()) is not end:
             result.append(self._value(event, depth))
             if len(result) > self._left:
                 raise Unusual
-        self._left -= len(result) + 1
-        if self._left < 0:
-            raise Unusual
+        self._leave(start, event, len(result) + 1)
         return result
 
 
