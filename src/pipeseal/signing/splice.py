@@ -128,8 +128,9 @@ class _Scanner:
             if is_first:
                 is_first = False
                 if not event.flow_style:
-                    # Anchors and tags of the mapping come before its first key.
-                    site.start, site.column = mark.index, mark.column
+                    # Anchors and tags of the mapping come before its first key, perhaps on another line.
+                    first = mark if event.anchor is not None or event.tag is not None else event.start_mark
+                    site.start, site.column = first.index, first.column
             name = key.value
             value = get()
             if name == "steps" and type(value) is self._sequence_start:
@@ -288,6 +289,10 @@ class Splicer:
         while site.block_scalar and self._text[end - 1] in " \t\r\n":
             end -= 1
         line_end = _BREAK.search(self._text, end)
+        # Comments right below, as far in as the step's members, are about those members.
+        comment = re.compile(rf"[ ]{{{site.column},}}#[^\n\r\x85\u2028\u2029]*")
+        while line_end is not None and (below := comment.match(self._text, line_end.end())):
+            line_end = _BREAK.match(self._text, below.end())
         if line_end is None:
             self._edits.append((len(self._text), len(self._text), self._newline + block))
         else:
