@@ -46,12 +46,12 @@ class JobRecord:
     @property
     def log(self) -> bytes:
         """The log, put together by offset; fails when bytes are missing or told twice differently."""
-        whole = b""
+        length = 0
         for offset, data in sorted(self.chunks.values()):
-            assert offset == len(whole), f"a chunk begins at {offset}, and {len(whole)} bytes are there"
-            whole += data
+            assert offset == length, f"a chunk begins at {offset}, and {length} bytes are there"
+            length += len(data)
         assert sorted(self.chunks) == list(range(1, len(self.chunks) + 1))
-        return whole
+        return b"".join(data for _, data in sorted(self.chunks.values()))
 
     @property
     def text(self) -> str:

@@ -160,10 +160,6 @@ def upload(
     sources = find_sources(options.files)
     variables = dict(environment)
     _resolve_commit(variables, say)
-    if not options.dry_run and not options.job:
-        raise ConfigurationError(
-            "upload.no_job", "there is no job to upload to", help="run this inside a job, or give --job, or --dry-run"
-        )
     server = None
     for source in sources:
         count = 0
@@ -174,6 +170,12 @@ def upload(
             if options.dry_run:
                 output(_render_dry_run(text, options.format))
                 continue
+            if not options.job:
+                raise ConfigurationError(
+                    "upload.no_job",
+                    "there is no job to upload to",
+                    help="run this inside a job, or give --job, or --dry-run",
+                )
             server = server or client()
             _send(server, options, text, say)
             say(f"Uploaded {_describe(pipeline.steps)} from {source.name}")

@@ -1345,6 +1345,64 @@ CODES: tuple[Code, ...] = (
         ("a long home or build path", "a folder that another user made first"),
         "Name a short folder of your own with `--sockets-path` or BUILDKITE_SOCKETS_PATH.",
     ),
+    # --- upload: from a pipeline file to a build -----------------------------------------------------------------
+    Code(
+        "upload.no_file",
+        "no pipeline file",
+        "There is no file with one of the names that are looked for, or the file that was named cannot be read.",
+        ("the command runs in another folder than the checkout", "the file is not in this commit", "a typing error"),
+        "Name the file, or call it .buildkite/pipeline.yml.",
+    ),
+    Code(
+        "upload.several_files",
+        "several pipeline files",
+        "More than one file has a name that is looked for, and only one can be meant.",
+        ("a file was renamed and the old one kept",),
+        "Keep one of them, or name the one to upload.",
+    ),
+    Code(
+        "upload.empty",
+        "empty pipeline file",
+        "The pipeline file has no bytes in it.",
+        ("a generator failed and its output was uploaded all the same",),
+        "Look at what writes the file.",
+    ),
+    Code(
+        "upload.no_job",
+        "no job to upload to",
+        "Steps are added to the build of a job, and no job was named.",
+        ("the command was run outside of a job",),
+        "Run it inside a job, give --job, or look at the result with --dry-run.",
+    ),
+    Code(
+        "upload.warnings",
+        "understood only in part",
+        "Parts of the pipeline could not be read as what they seem to be, and --reject-parse-warnings refuses that.",
+        ("a typing error in a step", "a kind of step that this version does not know"),
+        "Correct what the warnings name.",
+    ),
+    Code(
+        "upload.secret",
+        "secret in a pipeline",
+        "The pipeline holds the value of a secret variable, and --reject-secrets refuses that; who sees the build "
+        "would see it.",
+        ("$NAME was expanded at upload where the job was meant to do it", "a password was written into the file"),
+        'Write "$$NAME" to expand it in the job, and keep values out of the file.',
+    ),
+    Code(
+        "upload.if_changed",
+        "if_changed that says nothing",
+        "An if_changed is neither a pattern, nor a list of patterns, nor a mapping with include.",
+        ("a typing error",),
+        "Write a glob pattern, a list of them, or include and exclude. The step is not skipped meanwhile.",
+    ),
+    Code(
+        "upload.rejected",
+        "upload not taken",
+        "The server took the upload in, worked on it, and did not apply it.",
+        ("too many jobs for one build", "steps that depend on steps that do not exist"),
+        "The server's message says why.",
+    ),
 )
 
 BY_CODE: dict[str, Code] = {row.code: row for row in CODES}
