@@ -9,16 +9,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-from tests.agent.fake_server import FakeServer
+from typing import Protocol
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+
+
+class HasEndpoint(Protocol):
+    """A server, whichever."""
+
+    @property
+    def endpoint(self) -> str: ...
 
 
 class AgentProcess:
     """The process, and the folders it works in."""
 
-    def __init__(self, server: FakeServer, folder: Path, *flags: str, environment: Mapping[str, str] | None = None):
+    def __init__(self, server: HasEndpoint, folder: Path, *flags: str, environment: Mapping[str, str] | None = None):
         self.folder = folder
         self.home = folder / "home"
         self.builds = folder / "builds"
@@ -75,7 +81,7 @@ class AgentProcess:
 
 @contextmanager
 def agent_process(
-    server: FakeServer, folder: Path, *flags: str, environment: Mapping[str, str] | None = None
+    server: HasEndpoint, folder: Path, *flags: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[AgentProcess]:
     """An agent, gone at the end."""
     agent = AgentProcess(server, folder, *flags, environment=environment)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.agent.repositories import git, make_repository
 
-from pipeseal.agent.if_changed import SKIPPED, apply_conditions
+from pipeseal.agent.if_changed import SKIPPED, _read_condition, apply_conditions
 from pipeseal.agent.upload import UploadOptions
+from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.render import step_value
 
@@ -51,6 +52,15 @@ def test_conditions(tmp_path: Path, condition: str, skipped: bool) -> None:
     assert "if_changed" not in step
     assert step.get("skip") == (SKIPPED if skipped else None)
     assert len(SKIPPED) <= 70
+
+
+def test_condition_that_says_nothing_is_told(tmp_path: Path) -> None:
+    for condition in ("5", "[1]", "{exclude: x}", "{include: 5}"):
+        _, said = apply(f"steps: [{{command: x, if_changed: {condition}}}]", tmp_path, "a")
+        assert len(said) == 1 and said[0].endswith("; the step is not skipped")
+        with pytest.raises(MalformedInput) as caught:
+            _read_condition(parse_pipeline(f"steps: [{{command: x, c: {condition}}}]").steps[0].rest["c"])  # type: ignore[union-attr]
+        assert caught.value.code == "upload.if_changed"
 
 
 def test_groups_and_triggers_too_and_others_keep_it(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Our agent and our control plane, as two processes: work, trouble and restart."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from tests.agent.agent_process import AgentProcess
+
+
+class Server:
+    """A `pipeseal server` process that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pipeseal",
+                "server",
+                "--data",
+                str(self.folder),
+                "--listen",
+                f"127.0.0.1:{self.port}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if match := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(match[1])
+                return
+        pytest.fail("the server did not start")
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        self.process.send_signal(number)
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v3"
+
+    def rest(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        token = (self.folder / "api-token").read_text().strip()
+        request = Request(
+            f"http://127.0.0.1:{self.port}/v2/organizations/local{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def build(self, command: str, slug: str) -> int:
+        steps = f"steps: [{{command: {json.dumps(command)}}}]"
+        pipeline = {"name": slug, "slug": slug, "repository": "r", "configuration": steps}
+        self.rest("POST", "/pipelines", pipeline)
+        build = self.rest("POST", f"/pipelines/{slug}/builds", {"commit": "HEAD", "branch": "main", "message": "m"})
+        return int(build["number"])
+
+    def wait(self, slug: str, number: int, states: set[str]) -> Any:
+        deadline = time.monotonic() + 30
+        while True:
+            build = self.rest("GET", f"/pipelines/{slug}/builds/{number}")
+            if build["state"] in states:
+                return build
+            assert time.monotonic() < deadline, build
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path / "server")
+    try:
+        yield running
+    finally:
+        running.kill(signal.SIGTERM)
+
+
+@pytest.fixture
+def agent(server: Server, tmp_path: Path) -> Iterator[AgentProcess]:
+    token = f"file://{server.folder / 'agent-token'}"
+    process = AgentProcess(server, tmp_path / "agent", "--token", token, "--no-verification", "--skip-checkout")
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def _log(server: Server, slug: str, build: Any) -> str:
+    answer = server.rest("GET", f"/pipelines/{slug}/builds/{build['number']}/jobs/{build['jobs'][0]['id']}/log")
+    return str(answer["content"])
+
+
+def test_build_runs_and_its_log_can_be_read(server: Server, agent: AgentProcess) -> None:
+    number = server.build("echo hello from $BUILDKITE_PIPELINE_SLUG; exit 3", "hello")
+    build = server.wait("hello", number, {"failed"})
+    assert build["jobs"][0]["exit_status"] == 3
+    assert "hello from hello" in _log(server, "hello", build)
+
+
+def test_cancelled_build_stops_the_job(server: Server, agent: AgentProcess) -> None:
+    number = server.build("echo begun; sleep 60", "slow")
+    server.wait("slow", number, {"running"})
+    server.rest("PUT", f"/pipelines/slow/builds/{number}/cancel")
+    server.wait("slow", number, {"canceled"})
+
+
+def test_server_killed_during_a_job_loses_nothing(server: Server, agent: AgentProcess, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    number = server.build(f"echo run >> {count}; echo first part; sleep 1.5; echo second part", "lives")
+    deadline = time.monotonic() + 20
+    while not count.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.2)
+    server.kill()
+    time.sleep(0.3)
+    server.start()
+    build = server.wait("lives", number, {"passed"})
+    log = _log(server, "lives", build)
+    assert "first part" in log and "second part" in log
+    assert count.read_text() == "run\n"
+    assert agent.log_file.stat().st_size < 20_000  # trouble is told once, not over and over
