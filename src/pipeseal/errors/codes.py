@@ -986,6 +986,54 @@ CODES: tuple[Code, ...] = (
         ("the 30th of February, or the 31st of a month with 30 days", "`&` joins two days that never meet"),
         "Correct the day or the month.",
     ),
+    # --- webhook: deliveries of providers ---------------------------------------------------------------------
+    Code(
+        "webhook.secret",
+        "no usable secret",
+        "A webhook has no secret, a short or a damaged one, so no delivery could be told from a forged one.",
+        ("the secret was not set yet", "only a part of it was copied"),
+        "Make a long random secret, and set it here and at the provider.",
+    ),
+    Code(
+        "webhook.unsigned",
+        "a delivery without a signature",
+        "A delivery came without the header that proves who sent it, and nothing of it was read.",
+        (
+            "no secret is set at the provider",
+            "a proxy in between drops headers",
+            "somebody found the address and tries it",
+        ),
+        "Set the secret at the provider; for GitLab, the one kind that is set here (token or signing token).",
+    ),
+    Code(
+        "webhook.signature",
+        "a delivery with a wrong signature",
+        "A delivery's proof does not fit its body and the webhook's secret, and nothing of it was read.",
+        (
+            "the secret was changed on one side only",
+            "a proxy in between changes bodies, for example by writing JSON anew",
+            "somebody forged or changed it",
+        ),
+        "Set the same secret on both sides; during a change, keep the former one here as well.",
+    ),
+    Code(
+        "webhook.stale",
+        "a delivery from another time",
+        "A delivery was signed more than five minutes away from the server's time: it may have been kept and sent again.",
+        ("a clock is wrong", "the delivery waited in a queue", "somebody replays it"),
+        "Set the clocks, and let the provider send it anew.",
+    ),
+    Code(
+        "webhook.malformed",
+        "a delivery that cannot be read",
+        "A delivery is genuine, and its content is not what the provider's documentation says.",
+        (
+            "the content type is neither JSON nor (GitHub only) a form",
+            "the webhook's address is that of another provider",
+            "one push moved very many branches or tags",
+        ),
+        "Choose JSON at the provider and compare the address with the one shown here.",
+    ),
     # --- stage: demonstrations and drills ---------------------------------------------------------------------
     Code(
         "stage.not_ready",
