@@ -1019,7 +1019,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "webhook.stale",
         "a delivery from another time",
-        "A delivery was signed more than five minutes away from the server's time: it may have been kept and sent again.",
+        "A delivery was signed more than five minutes away from the server's time: it may have been kept and sent anew.",
         ("a clock is wrong", "the delivery waited in a queue", "somebody replays it"),
         "Set the clocks, and let the provider send it anew.",
     ),
