@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeseal.lab import lies
-from pipeseal.lab.lying_server import Job, LyingServer
+from pipeseal.lab.lying_server import Job, Lie, LyingServer
 
 if TYPE_CHECKING:
     from .conftest import Installation
@@ -53,7 +52,7 @@ def test_each_binding_holds_against_a_control_plane_that_moves_the_step(installa
         "BUILDKITE_STEP_KEY": "other",
     }
 
-    def move(name: str, value: str | None) -> lies.Lie:
+    def move(name: str, value: str | None) -> Lie:
         def lie(job: Job) -> Job:
             env = {key: text for key, text in job["env"].items() if key != name}
             return {**job, "env": env if value is None else {**env, name: value}}
