@@ -23,7 +23,7 @@ from pipeseal.errors import MalformedInput, VerificationError, render_error
 from pipeseal.pipeline.jsontext import decode_json
 from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.pipeline.render import plugins_value, render_json, step_value
-from pipeseal.pipeline.steps import Checkout, CommandStep, Matrix, Plugin, Secret
+from pipeseal.pipeline.steps import Adjustment, Checkout, CommandStep, Matrix, Plugin, Secret
 from pipeseal.signing.job import JobDiffers, StepNotProven, VerifiedJobStep, verify_job_step
 from pipeseal.signing.sign import sign_step
 from pipeseal.signing.strictjson import decode_strict_json
@@ -118,6 +118,17 @@ def test_evidence_tells_values_apart_without_showing_them() -> None:
 def test_matrix_values_that_the_step_does_not_allow(permutation: dict[str, str] | None, code: str) -> None:
     error = _differs(_env(), permutation)
     assert (error.code, error.fields) == (code, ("matrix",))
+
+
+@pytest.mark.parametrize(
+    ("adjustment", "code"),
+    [(Adjustment({"app": "web"}, skip="no"), "matrix.skipped"), (Adjustment({"zone": "eu"}), "matrix.adjustment")],
+)
+def test_adjustments_that_stand_in_the_way(adjustment: Adjustment, code: str) -> None:
+    step = _signed(CommandStep(command="a", matrix=Matrix({"app": ["web"]}, [adjustment])))
+    with pytest.raises(JobDiffers) as caught:
+        _verify(step, {"BUILDKITE_REPO": REPOSITORY, "BUILDKITE_COMMAND": "a"}, PERMUTATION)
+    assert caught.value.code == code
 
 
 def test_a_token_without_a_value_fails_even_in_a_label() -> None:

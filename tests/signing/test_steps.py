@@ -236,6 +236,7 @@ def test_an_old_signature_is_replaced_and_the_step_is_left_alone() -> None:
         CommandStep(matrix=Matrix({"": ["a"]}, rest={"x": []})),
         CommandStep(matrix=Matrix({"": ["a"]}, rest={"x": [{"y": [[]]}]})),
         CommandStep(matrix=Matrix({"": ["a"]}, [Adjustment({"": "a"}, rest={"x": {"y": []}})])),
+        CommandStep(matrix=Matrix({"": ["a"]}, [Adjustment({"": "a"}, skip={"y": []})])),
         CommandStep(checkout=Checkout(rest={"x": []})),
         CommandStep(secrets=[Secret("", "V")]),
         CommandStep(plugins=[Plugin("%2e%2e/x")]),
@@ -256,6 +257,11 @@ def test_values_that_cannot_be_signed_are_refused_with_their_place(value: float,
         sign_pipeline(pipeline, key=signing_key(), repository_url=REPOSITORY)
     assert caught.value.code == code
     assert caught.value.message.startswith("step 2 ('bad'): ")
+
+
+def test_an_empty_skip_is_not_written_and_can_be_signed() -> None:
+    matrix = Matrix({"": ["a"]}, [Adjustment({"": "a"}, skip=[])])
+    _verify(_travel(_sign(CommandStep(command="a", matrix=matrix))))
 
 
 def test_an_unknown_step_anywhere_stops_signing_before_it_begins() -> None:

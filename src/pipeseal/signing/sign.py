@@ -180,6 +180,8 @@ def check_verifiable(step: CommandStep) -> None:
             if adjustment is None or adjustment.combination is None:
                 raise _unverifiable("an adjustment of its matrix has no `with`")
             _refuse_empty_lists(adjustment.rest, "an adjustment of its matrix")
+            if adjustment.skip:  # an empty `skip` is not written at all
+                _refuse_empty_lists(adjustment.skip, "`skip` in an adjustment of its matrix")
     if step.checkout is not None:
         _refuse_empty_lists(step.checkout.rest, "its checkout")
     for secret in step.secrets:
@@ -198,7 +200,7 @@ def _refuse_empty_lists(value: Value, place: str) -> None:
     elif isinstance(value, list):
         if not value:
             # JSON readers of this format take an empty list for none, and would verify null where [] was signed.
-            raise _unverifiable(f"{place} has an empty list among its unknown members")
+            raise _unverifiable(f"{place} has an empty list in it")
         for item in value:
             _refuse_empty_lists(item, place)
 
