@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeseal.errors.codes import CODES
+from pipeseal.signing.bindings import BINDINGS
+from pipeseal.signing.fields import FIELDS
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -37,7 +39,34 @@ def refusals_page() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {"refusals.md": refusals_page}
+def signed_fields_page() -> str:
+    """`signed-fields.md`: what a signature covers, and what it can bind a step to."""
+    parts = [
+        "# What a signature covers\n",
+        "A step's signature lists the fields it covers in `signed_fields`. Whatever is not in these tables is not\n"
+        "covered: label, key, agents, conditions, retries, timeouts, artifacts, cache. This page is generated from the\n"
+        "tables in the code.\n",
+        "## Fields\n",
+        "| field | must be covered | how a job is compared with it |\n| --- | --- | --- |",
+        *(f"| `{row.name}` | {row.mandatory} | {row.compared} |" for row in FIELDS),
+        "| `env::NAME` | when listed | the signature is checked with the job's own value of `NAME`, which must be there |\n",
+        "## Bindings\n",
+        "Variables that say where a step may run. A signature made at upload binds those that the uploading job has\n"
+        "itself; one made by `tool sign` binds what it is told, of the rows that stay the same in every build. A step\n"
+        "bound to a build is bound to its own key too. Every agent that verifies signatures enforces them; without\n"
+        "them, a signed step can be run again in any job of the same repository.\n",
+        "| variable | the step runs for | an empty value | outside a build |\n| --- | --- | --- | --- |",
+        *(
+            f"| `{row.name}` | {row.meaning} | {'is bound' if row.empty_counts else 'is left out'} "
+            f"| {'yes' if row.static else 'no'} |"
+            for row in BINDINGS
+        ),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {"refusals.md": refusals_page, "signed-fields.md": signed_fields_page}
 
 
 def main(arguments: list[str]) -> int:

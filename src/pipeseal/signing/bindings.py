@@ -43,7 +43,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("BUILDKITE_BRANCH", "this branch only", empty_counts=True, static=False),
     Binding("BUILDKITE_TAG", "this tag only, or no tag", empty_counts=True, static=True),
     Binding("BUILDKITE_PULL_REQUEST", "this pull request only, or none", empty_counts=True, static=True),
-    Binding(STEP_KEY, "this step only", empty_counts=False, static=True),
+    Binding(STEP_KEY, "this step only", empty_counts=False, static=False),
 )
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
