@@ -44,17 +44,17 @@ def signed_fields_page() -> str:
     parts = [
         "# What a signature covers\n",
         "A step's signature lists the fields it covers in `signed_fields`. Whatever is not in these tables is not\n"
-        "covered: label, key, agents, conditions, retries, timeouts, artifacts, cache. This page is generated from the\n"
-        "tables in the code.\n",
+        "covered: label, key, agents, conditions, retries, timeouts, artifacts, cache. This page is generated from\n"
+        "the tables in the code.\n",
         "## Fields\n",
         "| field | must be covered | how a job is compared with it |\n| --- | --- | --- |",
         *(f"| `{row.name}` | {row.mandatory} | {row.compared} |" for row in FIELDS),
-        "| `env::NAME` | when listed | the signature is checked with the job's own value of `NAME`, which must be there |\n",
+        "| `env::NAME` | when listed | the signature is checked with the job's own `NAME`, which must be there |\n",
         "## Bindings\n",
         "Variables that say where a step may run. A signature made at upload binds those that the uploading job has\n"
-        "itself; one made by `tool sign` binds what it is told, of the rows that stay the same in every build. A step\n"
-        "bound to a build is bound to its own key too. Every agent that verifies signatures enforces them; without\n"
-        "them, a signed step can be run again in any job of the same repository.\n",
+        "itself; one made by `tool sign` binds what it is told, of the rows that stay the same in every build. A\n"
+        "step bound to a build is bound to its own key too. Every agent that verifies signatures enforces them;\n"
+        "without them, a signed step can be run again in any job of the same repository.\n",
         "| variable | the step runs for | an empty value | outside a build |\n| --- | --- | --- | --- |",
         *(
             f"| `{row.name}` | {row.meaning} | {'is bound' if row.empty_counts else 'is left out'} "
