@@ -34,18 +34,24 @@ def measure_dry_run(space: Workspace) -> Row:
         "pipeline", "upload", space.pipeline("1"), "--dry-run", "--jwks-file", space.private_keys,
         "--jwks-key-id", KEY_ID,
     ]  # fmt: skip
-    return _beside_stock(space, "start.job-side", words, UPLOAD_TARGETS["1"])
+    return _beside_stock(space, "start.job-side", words, UPLOAD_TARGETS["1"], ours=space.job_command)
 
 
 def _beside_stock(
-    space: Workspace, name: str, words: Sequence[object], time: Target = UNTARGETED, memory: Target = UNTARGETED
+    space: Workspace,
+    name: str,
+    words: Sequence[object],
+    time: Target = UNTARGETED,
+    memory: Target = UNTARGETED,
+    *,
+    ours: Path = PIPESEAL,
 ) -> Row:
     def side(program: Path) -> Sample:
         return run_command([program, *words], env=_job_env(space), cwd=space.directory)
 
     stock = space.stock.path
     peer = (lambda: side(stock)) if stock else None
-    pairs = alternate(lambda: side(PIPESEAL), peer, pairs=space.pairs, budget_seconds=space.budget_seconds)
+    pairs = alternate(lambda: side(ours), peer, pairs=space.pairs, budget_seconds=space.budget_seconds)
     return Row(name, pairs, MILLISECONDS, STOCK, time=time, memory=memory)
 
 
@@ -76,7 +82,9 @@ def measure_upload(space: Workspace, size: str) -> Row:
 
         stock = space.stock.path
         peer = (lambda: side(stock)) if stock else None
-        pairs = alternate(lambda: side(PIPESEAL), peer, pairs=space.pairs, budget_seconds=space.budget_seconds)
+        pairs = alternate(
+            lambda: side(space.job_command), peer, pairs=space.pairs, budget_seconds=space.budget_seconds
+        )
         agent.close()
         rest.close()
     return Row(f"upload.{size}", pairs, MILLISECONDS, STOCK, time=UPLOAD_TARGETS[size])

@@ -153,7 +153,7 @@ def run_command(
     with os.fdopen(read, "rb") as pipe:
         report = pipe.read()
     if done.returncode != wanted_status or not report:
-        said = done.stderr.decode(errors="replace").strip()[-2000:]
+        said = done.stderr.decode(errors="replace").strip()[-600:]
         raise CommandFailed(f"{' '.join(words[5:])} exited with {done.returncode}: {said}")
     return Sample(**json.loads(report))
 

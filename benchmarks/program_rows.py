@@ -44,7 +44,7 @@ def measure_server_start(space: Workspace) -> Row:
             return Sample(server.ready_seconds, process_cpu_seconds(pid), process_memory(pid)["VmHWM"])
 
     pairs = alternate(side, None, pairs=space.pairs, budget_seconds=space.budget_seconds)
-    return Row("start.server", pairs, SECONDS, "-", time=Target(limit=1.0))
+    return Row("start.server", pairs, SECONDS, "", time=Target(limit=1.0))
 
 
 def measure_agent_start(space: Workspace) -> Row:
@@ -95,7 +95,7 @@ def measure_server_idle(space: Workspace) -> Row:
         pairs = alternate(
             lambda: _idle(server.process.pid), None, pairs=3, budget_seconds=space.budget_seconds, fewest=3
         )
-    return Row("idle.server", pairs, PERCENT, "-", time=Target(limit=0.003), memory=Target(limit=80 * MIB))
+    return Row("idle.server", pairs, PERCENT, "", time=Target(limit=0.003), memory=Target(limit=80 * MIB))
 
 
 def _idle(pid: int) -> Sample:

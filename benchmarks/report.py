@@ -66,7 +66,7 @@ class Row:
         pairs: the samples of both sides.
         unit: how times are shown.
         time, memory: what is wanted of the median time and of the peak memory.
-        peer: who the peer is.
+        peer: who the peer is; empty where there is none to have.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
         _times(ours, row.unit),
-        _times(peer, row.unit) if peer else "missing",
+        _times(peer, row.unit) if peer else "missing" if row.peer else "",
         _judged(ours.p50, peer.p50 if peer else None, row.time.show(factor, unit)),
         row.time.judge(ours.p50, peer.p50 if peer else None),
         _judged(ours.cpu_p50, peer.cpu_p50 if peer else None, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.generate import REPOSITORY_URL, generate_jobs, generate_pipeline
+from pipeseal.agent.launcher import NAME, render_launcher
 
 PIPESEAL = Path(sys.executable).with_name("pipeseal")
 KEY_ID = "bench"
@@ -50,6 +52,16 @@ class Workspace:
         """The environment of everything that is measured: nothing of the caller's that could change its speed."""
         home = str(self.directory)
         return {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "TMPDIR": home}
+
+    @property
+    def job_command(self) -> Path:
+        """Our command as jobs have it: the launcher that an agent puts first in their PATH."""
+        path = self.directory / "job-bin" / NAME
+        if not path.exists():
+            path.parent.mkdir()
+            path.write_text(render_launcher(sys.executable, [str(peers.ROOT / "src"), *site.getsitepackages()]))
+            path.chmod(0o755)
+        return path
 
     @property
     def private_keys(self) -> Path:
