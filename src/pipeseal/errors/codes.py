@@ -1019,7 +1019,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "webhook.stale",
         "a delivery from another time",
-        "A delivery was signed more than five minutes away from the server's time: it may have been kept and sent anew.",
+        "A delivery was signed more than five minutes from the server's time: it may have been kept and sent anew.",
         ("a clock is wrong", "the delivery waited in a queue", "somebody replays it"),
         "Set the clocks, and let the provider send it anew.",
     ),
@@ -1033,6 +1033,49 @@ CODES: tuple[Code, ...] = (
             "one push moved very many branches or tags",
         ),
         "Choose JSON at the provider and compare the address with the one shown here.",
+    ),
+    # --- notification: webhooks that the server sends ---------------------------------------------------------
+    Code(
+        "notification.malformed",
+        "`notify` cannot be read",
+        "A pipeline's `notify` is not a list of entries such as `webhook: https://...` with an optional `if`.",
+        ("an entry is text or a number where a mapping is needed", "`if` is not between quotes"),
+        "Write one entry for each receiver.",
+    ),
+    Code(
+        "notification.url",
+        "not a webhook's URL",
+        "The URL of an outgoing webhook cannot be used.",
+        (
+            "it does not start with https://",
+            "it has a user name or password in it, or characters that must be percent-encoded",
+        ),
+        "Write the whole URL, as in `https://example.com/hook`; the operator can allow http for receivers nearby.",
+    ),
+    Code(
+        "notification.destination",
+        "a destination that is not allowed",
+        "The host of an outgoing webhook is in the server's own network, or nowhere, and nothing is sent there.",
+        (
+            "the receiver is inside, and the operator has not allowed its network",
+            "the host name does not exist, or not yet",
+            "a pipeline tries to reach something through the server that it cannot reach itself",
+        ),
+        "Use a receiver in the open network, or let the operator allow the network of this one.",
+    ),
+    Code(
+        "notification.network",
+        "not a network",
+        "One of the networks that outgoing webhooks are allowed in cannot be read.",
+        ("the address has bits set behind its prefix, as in 10.0.0.1/8", "a name was written instead of an address"),
+        "Write it as `10.1.0.0/16`, or as a single address.",
+    ),
+    Code(
+        "notification.secret",
+        "no usable secret",
+        "The secret of an outgoing webhook is short or damaged, so its signature would prove little.",
+        ("only a part of it was copied",),
+        "Make a long random secret, and set it here and at the receiver.",
     ),
     # --- stage: demonstrations and drills ---------------------------------------------------------------------
     Code(
