@@ -59,7 +59,7 @@ def job_name(job: dict[str, Any]) -> str:
     if isinstance(matrix, dict) and matrix and not job.get("label"):
         name += " [" + ", ".join(text(f"{key}={value}" if key else value) for key, value in matrix.items()) + "]"
     if job.get("retries_count"):
-        name += f" (try {text(job['retries_count'])} again)"
+        name += f" (retry {text(job['retries_count'])})"
     return name
 
 

@@ -113,14 +113,14 @@ def server(
         limits=limits,
     )
     folder = data or default_data_folder()
-    listener = bind(listen)
-    plane = open_plane(folder, settings)
-    local = url_of(listener)
-    plane.url = plane.url or local
+    with bind(listen) as listener:
+        plane = open_plane(folder, settings)
+        local = url_of(listener)
+        plane.url = plane.url or local
 
-    def ready(_url: str) -> None:
-        click.echo(f"Agent token   {folder / REGISTRATION_FILE}", err=True)
-        click.echo(f"API token     {folder / API_FILE}", err=True)
-        click.echo(f"Listening on {local}")  # click flushes
+        def ready(_url: str) -> None:
+            click.echo(f"Agent token   {folder / REGISTRATION_FILE}", err=True)
+            click.echo(f"API token     {folder / API_FILE}", err=True)
+            click.echo(f"Listening on {local}")  # click flushes
 
-    Server(plane, listener, ready).serve_until_stopped()
+        Server(plane, listener, ready).serve_until_stopped()

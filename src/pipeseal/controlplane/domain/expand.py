@@ -117,7 +117,7 @@ class Plan:
 class _Document(msgspec.Struct):
     steps: list[msgspec.Raw] | None = None
     env: dict[str, Any] | None = None
-    checkout: msgspec.Raw | None = None
+    checkout: msgspec.Raw = msgspec.Raw()
     agents: Any = None
     secrets: Any = None
     priority: Any = None
@@ -215,7 +215,7 @@ class Expansion:
             self._warn("this server does not deliver `secrets`; jobs that need them will miss them")
         for raw, where in _numbered(document.steps, "step "):
             self._add(raw, where, None, 0)
-        checkout = bytes(document.checkout).decode() if document.checkout is not None else None
+        checkout = bytes(document.checkout).decode() or None
         return Plan(self._steps, env, checkout, list(self._warnings))
 
     def _warn(self, text: str) -> None:

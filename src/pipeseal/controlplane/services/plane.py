@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -158,6 +158,34 @@ def open_plane(
     Raises:
         ConfigurationError: `server.data`, the folder cannot be used, or another server uses it.
     """
+    clock = clock or SystemClock()
+    with ExitStack() as undo:
+        lock = undo.enter_context(_lock_folder(folder))
+        database = Database.open(folder / DATABASE_FILE)
+        undo.callback(database.close)
+        now = int(clock.now() * 1_000_000)
+        organization_id = make_id(clock.now(), randomness)
+        database.submit(lambda tx: _first_run(tx, folder, organization_id, randomness, now)).result()
+        plane = ControlPlane(
+            folder=folder,
+            lock=lock,
+            database=database,
+            logs=LogStore(folder / "logs"),
+            settings=settings,
+            job_secret=_job_secret(folder / SECRET_FILE, randomness),
+            clock=clock,
+            randomness=randomness,
+        )
+        undo.pop_all()
+    return plane
+
+
+def _lock_folder(folder: Path) -> IO[bytes]:
+    """Make the folder and take it: it stays taken for as long as the file is open, and no longer than this process.
+
+    Raises:
+        ConfigurationError: `server.data`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (folder / "lock").open("ab")
@@ -176,50 +204,37 @@ def open_plane(
             f"another server uses the data folder {folder}",
             help="stop it, or give this one another folder with --data",
         ) from error
-    database = Database.open(folder / DATABASE_FILE)
-    clock = clock or SystemClock()
-    now = int(clock.now() * 1_000_000)
-    organization_id = make_id(clock.now(), randomness)
+    return lock
 
-    def first_run(tx: Transaction) -> dict[str, str]:
-        """The token files to write: file name to token."""
-        if agent_store.get_setting(tx, "organization_id") is None:
-            agent_store.set_setting(tx, "organization_id", organization_id)
-        made = {}
-        for kind, name, prefix in (
-            (Token.REGISTRATION.value, REGISTRATION_FILE, PREFIXES[Token.REGISTRATION]),
-            ("api", API_FILE, API_PREFIX),
-        ):
-            if not agent_store.tokens_of_kind(tx, kind):
-                made[name] = make_token(prefix, randomness)
-                digest = digest_token(made[name])
-                agent_store.insert_token(tx, digest=digest, kind=kind, description="made on the first run", now=now)
+
+def _first_run(
+    tx: Transaction, folder: Path, organization_id: str, randomness: Callable[[int], bytes], now: int
+) -> None:
+    """Make what a new data folder lacks: the organisation's id and the two tokens, each in a file of its own."""
+    if agent_store.get_setting(tx, "organization_id") is None:
+        agent_store.set_setting(tx, "organization_id", organization_id)
+    for kind, name, prefix in (
+        (Token.REGISTRATION.value, REGISTRATION_FILE, PREFIXES[Token.REGISTRATION]),
+        ("api", API_FILE, API_PREFIX),
+    ):
+        if agent_store.tokens_of_kind(tx, kind):
+            continue
+        token = make_token(prefix, randomness)
+        agent_store.insert_token(
+            tx, digest=digest_token(token), kind=kind, description="made on the first run", now=now
+        )
         # Written before the commit: a file without its digest is replaced on the next start; never the reverse.
-        for name, token in made.items():
-            write_private(folder / name, token.encode() + b"\n")
-        return made
-
-    database.submit(first_run).result()
-    return ControlPlane(
-        folder=folder,
-        lock=lock,
-        database=database,
-        logs=LogStore(folder / "logs"),
-        settings=settings,
-        job_secret=_job_secret(folder / SECRET_FILE),
-        clock=clock,
-        randomness=randomness,
-    )
+        write_private(folder / name, token.encode() + b"\n")
 
 
-def _job_secret(path: Path) -> bytes:
+def _job_secret(path: Path, randomness: Callable[[int], bytes]) -> bytes:
     """The secret that job tokens are derived from; made when missing, which only ends tokens of running jobs."""
     try:
         secret = path.read_bytes()
     except FileNotFoundError:
         secret = b""
     if len(secret) != 32:
-        secret = secrets.token_bytes(32)
+        secret = randomness(32)
         write_private(path, secret)
     return secret
 

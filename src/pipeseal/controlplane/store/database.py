@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,10 +100,9 @@ class Database:
         """
         database = cls(path)
         try:
-            connection = database._connect()
-            connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection)
-            connection.close()
+            with closing(database._connect()) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                _migrate(connection)
         except sqlite3.Error as error:
             raise ConfigurationError(
                 "server.data",
@@ -118,8 +118,12 @@ class Database:
             self._path, isolation_level=None, timeout=10, check_same_thread=False, cached_statements=512
         )
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def submit(self, function: Callable[[Transaction], T]) -> Future[T]:

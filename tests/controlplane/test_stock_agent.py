@@ -1,0 +1,106 @@
+"""The stock agent against our server: it runs a build that uploads more steps, and stops jobs when told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks.peers import find_peer
+from tests.controlplane.running import QUICK, RunningServer, find_job, running_server, until
+
+PIPELINE = """
+env:
+  GREETING: hello
+steps:
+  - key: one
+    command: 'echo "$$GREETING {{matrix}} from $$BUILDKITE_STEP_KEY"'
+    matrix: [a, b]
+  - wait
+  - key: par
+    command: 'echo "job $$BUILDKITE_PARALLEL_JOB of $$BUILDKITE_PARALLEL_JOB_COUNT"'
+    parallelism: 2
+    depends_on: one
+  - key: fails
+    command: exit 3
+    soft_fail: true
+    retry: {automatic: {exit_status: 3, limit: 1}}
+"""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[RunningServer]:
+    with running_server(tmp_path / "data", replace(QUICK, ping_hold=5)) as server:
+        yield server
+
+
+@contextmanager
+def stock_agent(running: RunningServer, folder: Path, *options: str) -> Iterator[None]:
+    """The agent as a process, killed at the end."""
+    program = find_peer("buildkite-agent").path
+    assert program is not None
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDKITE")}
+    (folder / "hooks").mkdir()
+    command = [
+        str(program),
+        "start",
+        "--endpoint",
+        f"{running.api.url}/v3",
+        "--token",
+        running.api.registration_token,
+    ]
+    command += ["--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")]
+    command += ["--plugins-path", str(folder / "plugins"), "--bootstrap-script", f"{program} bootstrap", *options]
+    with (folder / "agent.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=kept, start_new_session=True)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.mark.peer("buildkite-agent")
+def test_a_build_runs_from_upload_to_end(running: RunningServer, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    (repository / ".buildkite").mkdir(parents=True)
+    (repository / ".buildkite" / "pipeline.yml").write_text(PIPELINE)
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.test"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Message"]):
+        subprocess.run(["git", *words], cwd=repository, check=True, capture_output=True)
+    body = {"name": "demo", "repository": str(repository)}
+    assert running.api.rest("POST", "/pipelines", body).status == 201
+    running.api.create_build()
+    with stock_agent(running, tmp_path, "--spawn", "2"):
+        build = running.api.wait_build("passed", "failed", seconds=60)
+    states = [(job["step_key"], job["state"], job["exit_status"]) for job in build["jobs"] if job["type"] == "script"]
+    assert build["state"] == "passed", states
+    assert states[1:] == [
+        ("one", "passed", 0),
+        ("one", "passed", 0),
+        ("par", "passed", 0),
+        ("par", "passed", 0),
+        ("fails", "failed", 3),
+        ("fails", "failed", 3),
+    ]
+    logs = [running.api.log(build, job["id"]) for job in build["jobs"] if job["step_key"] == "one"]
+    assert b"hello a from one" in logs[0]
+    assert b"hello b from one" in logs[1]
+    assert build["meta_data"]["buildkite:git:commit"].startswith("commit ")
+
+
+@pytest.mark.peer("buildkite-agent")
+def test_a_cancelled_job_is_stopped(running: RunningServer, tmp_path: Path) -> None:
+    running.api.create_pipeline("steps: [{command: 'echo begun; sleep 60', key: long}]")
+    running.api.create_build(env={"BUILDKITE_SKIP_CHECKOUT": "true"})
+    with stock_agent(running, tmp_path):
+        job_id = find_job(running.api.build(), "long")["id"]
+        until(lambda: b"begun" in running.api.log(running.api.build(), job_id), "the job's first line", 30)
+        assert running.api.rest("PUT", "/pipelines/demo/builds/1/cancel").status == 200
+        build = running.api.wait_build("canceled", seconds=30)
+    job = find_job(build, "long")
+    assert (job["state"], job["signal"], job["signal_reason"]) == ("canceled", "SIGTERM", "cancel")
