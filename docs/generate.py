@@ -25,17 +25,15 @@ def refusals_page() -> str:
         "offline. Codes are stable and never used again for something else. This page is generated from the table\n"
         "in the code.\n",
     ]
-    group = ""
-    for row in CODES:
-        head = row.code.split(".")[0]
-        if head != group:
-            group = head
-            parts.append(f"## {group}\n")
-        parts.append(f"### `{row.code}`: {row.title}\n")
-        parts.append(f"{row.meaning}\n")
-        parts.append("Likely causes, harmless ones first:\n")
-        parts.append("\n".join(f"{n}. {cause}" for n, cause in enumerate(row.causes, 1)) + "\n")
-        parts.append(f"What to do: {row.fix}\n")
+    # Rows stand in the order of the checks; a page is read by group.
+    for group in dict.fromkeys(row.code.split(".")[0] for row in CODES):
+        parts.append(f"## {group}\n")
+        for row in CODES:
+            if row.code.startswith(f"{group}."):
+                parts += [f"### `{row.code}`: {row.title}\n", f"{row.meaning}\n"]
+                parts.append("Likely causes, harmless ones first:\n")
+                parts.append("\n".join(f"{n}. {cause}" for n, cause in enumerate(row.causes, 1)) + "\n")
+                parts.append(f"What to do: {row.fix}\n")
     return "\n".join(parts)
 
 

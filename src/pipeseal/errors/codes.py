@@ -1077,6 +1077,14 @@ CODES: tuple[Code, ...] = (
         ("only a part of it was copied",),
         "Make a long random secret, and set it here and at the receiver.",
     ),
+    # --- git: what git said --------------------------------------------------------------------------------------
+    Code(
+        "git.failed",
+        "git failed",
+        "A git command that had to work did not; the message holds what git said.",
+        ("git is not installed", "the folder or repository is not there, or may not be read"),
+        "Read what git said, mend that, and try again.",
+    ),
     # --- stage: demonstrations and drills ---------------------------------------------------------------------
     Code(
         "stage.not_ready",
