@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeseal.controlplane.domain.conditions import (
     VARIABLES,
     ConditionFacts,
+    MatchBudget,
     Place,
     Variable,
     evaluate_condition,
@@ -314,10 +315,24 @@ def test_regular_expressions_cost_linear_time() -> None:
     assert time.perf_counter() - started < 5  # a backtracking engine would not come back
 
 
-def test_a_very_long_text_is_not_searched() -> None:
-    with pytest.raises(MalformedInput) as caught:
-        decide("build.message =~ /x/", {"build.message": "a" * 70_000})
-    assert caught.value.code == "condition.limit"
+def test_matching_has_a_budget() -> None:
+    long = {"build.message": "a" * 65_000}
+    assert not decide("build.message =~ /x/", long)
+    for text in ("build.message =~ /a{900}b/", " || ".join(["build.message =~ /a{90}b/"] * 9)):
+        with pytest.raises(MalformedInput) as caught:
+            decide(text, long)
+        assert caught.value.code == "condition.limit"
+        assert caught.value.position is not None
+
+
+def test_conditions_can_share_a_budget() -> None:
+    condition = parse_condition("build.message =~ /abc/", source="if")
+    facts = ConditionFacts({"build.message": "x" * 1_000})
+    budget = MatchBudget(20_000)
+    assert not evaluate_condition(condition, facts, budget)
+    with pytest.raises(MalformedInput):
+        for _ in range(20):
+            evaluate_condition(condition, facts, budget)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from pipeseal.controlplane.domain.conditions.condition import Condition, evaluate_condition, parse_condition
 from pipeseal.controlplane.domain.conditions.facts import ConditionFacts
+from pipeseal.controlplane.domain.conditions.patterns import MatchBudget
 from pipeseal.controlplane.domain.conditions.variables import VARIABLES, Place, Variable
 
 __all__ = [
     "VARIABLES",
     "Condition",
     "ConditionFacts",
+    "MatchBudget",
     "Place",
     "Variable",
     "evaluate_condition",

@@ -9,7 +9,7 @@ from pipeseal.controlplane.domain.conditions.expansion import expand, render_tem
 from pipeseal.controlplane.domain.conditions.facts import ConditionFacts, Fact
 from pipeseal.controlplane.domain.conditions.origin import Origin
 from pipeseal.controlplane.domain.conditions.parse import parse_tree
-from pipeseal.controlplane.domain.conditions.patterns import Pattern
+from pipeseal.controlplane.domain.conditions.patterns import MatchBudget, Pattern
 from pipeseal.controlplane.domain.conditions.syntax import (
     Array,
     Call,
@@ -63,18 +63,19 @@ def parse_condition(text: str, *, source: str, place: Place = Place.STEP) -> Con
     return Condition(origin, place, tree)
 
 
-def evaluate_condition(condition: Condition, facts: ConditionFacts) -> bool:
+def evaluate_condition(condition: Condition, facts: ConditionFacts, budget: MatchBudget | None = None) -> bool:
     """Whether a condition holds. Null counts as false.
 
     Parameters:
         facts: about the build.
+        budget: of matching, to share among the conditions of one upload; a fresh one when not given.
 
     Raises:
         MalformedInput: `condition.value` when a `${NAME:?}` is not set or a substring's offset is no number;
             `condition.unknown_name` when a name put together from variables cannot be asked for; `condition.limit`
-            when a regular expression would search too long a text.
+            when its regular expressions would search too much text.
     """
-    return _Evaluation(condition.origin, facts).value(condition.tree) is True
+    return _Evaluation(condition.origin, facts, budget or MatchBudget()).value(condition.tree) is True
 
 
 _Value = Fact | Pattern
@@ -84,6 +85,7 @@ _Value = Fact | Pattern
 class _Evaluation:
     origin: Origin
     facts: ConditionFacts
+    budget: MatchBudget
 
     def value(self, node: Node) -> _Value:
         match node:
@@ -120,12 +122,16 @@ class _Evaluation:
                 return (left == right) is (operator == "==")
             case "includes" if isinstance(left, tuple):
                 if isinstance(right, Pattern):
-                    return any(right.matches(self.origin, element) for element in left)
+                    return any(right.matches(self.origin, element, self.budget) for element in left)
                 return right in left
             case "includes":
                 return False
             case _:
-                found = isinstance(left, str) and isinstance(right, Pattern) and right.matches(self.origin, left)
+                found = (
+                    isinstance(left, str)
+                    and isinstance(right, Pattern)
+                    and right.matches(self.origin, left, self.budget)
+                )
                 return found is (operator == "=~")
 
     def _call(self, node: Call) -> str | None:
