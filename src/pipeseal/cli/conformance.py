@@ -18,6 +18,9 @@ from pipeseal.errors import MalformedInput, PipesealError
 Case: TypeAlias = Mapping[str, Any]
 Result: TypeAlias = dict[str, Any]
 
+# A file of cases, not a pipeline: it may be large.
+MAX_BYTES: Final = 512 * 1024 * 1024
+
 # Families that go through signing; their functions are in `conformance_signing.py`.
 SIGNING_FAMILIES: Final = ("canon", "sign", "verify", "jobverify", "keys")
 
@@ -117,7 +120,7 @@ def _interpolate(case: Case) -> Result:
     from base64 import b64encode
 
     from pipeseal.pipeline.interpolate import find_identifiers, interpolate_text
-    from pipeseal.pipeline.values import scrub
+    from pipeseal.pipeline.values import pack, scrub
 
     given = case["input"]
     env: Mapping[str, str] = given.get("env") or {}
@@ -129,8 +132,7 @@ def _interpolate(case: Case) -> Result:
         expanded = interpolate_text(given["text"], env)
     except MalformedInput as error:
         return {**result, **_refused("interpolate", error)}
-    packed = expanded.encode("utf-8", "surrogateescape")
-    return {**result, "ok": True, "result": scrub(expanded), "result_b64": b64encode(packed).decode()}
+    return {**result, "ok": True, "result": scrub(expanded), "result_b64": b64encode(pack(expanded)).decode()}
 
 
 def _matrix(case: Case) -> Result:
@@ -198,11 +200,11 @@ def run_case(run: Callable[[Case], Result], case: object) -> Result:
 @click.argument("family", type=click.Choice([*_OWN_FAMILIES, *SIGNING_FAMILIES]))
 def conformance(family: str) -> None:
     """Run conformance cases of FAMILY: a JSON list on standard input, a JSON list on standard output."""
+    from pipeseal.pipeline.jsontext import decode_json
+    from pipeseal.pipeline.yaml import Limits
+
     run = find_family(family)
-    try:
-        cases = json.load(sys.stdin.buffer)
-    except (ValueError, RecursionError) as error:
-        raise MalformedInput("json.syntax", f"standard input is not JSON: {error}") from None
+    cases = decode_json(sys.stdin.buffer.read(), source="<stdin>", limits=Limits(max_bytes=MAX_BYTES))
     if run is None or not isinstance(cases, list):
         raise click.UsageError("standard input holds a JSON list of cases")
     results = [

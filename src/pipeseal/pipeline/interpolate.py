@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from pipeseal.errors import MalformedInput
-from pipeseal.pipeline.values import MAX_INT64, MIN_INT64
+from pipeseal.pipeline.values import MAX_INT64, MIN_INT64, pack, unpack
 
 MAX_NESTING: Final = 100
 
@@ -213,7 +213,7 @@ class _Parser:
         self.nesting += 1
         try:
             if self.nesting > MAX_NESTING:
-                raise self._error(f"braces are nested more than {MAX_NESTING} deep")
+                raise self._error(f"braces are nested more than {MAX_NESTING} deep", help="Use fewer defaults.")
             self.place += 1
             name = self._name()
             operator = self._next()
@@ -233,7 +233,10 @@ class _Parser:
                 )
             closing = self._next()
             if closing != "}":
-                raise self._error(f"`${{{name}{operator}` is not closed")
+                raise self._error(
+                    f"`${{{name}{operator}` is not closed",
+                    help="Write `}` behind it, or `$$` for a dollar sign that is meant for the shell.",
+                )
             return variable
         finally:
             self.nesting -= 1
@@ -308,7 +311,7 @@ def _expand_variable(variable: _Variable, env: Mapping[str, str]) -> str:
 
 def _cut(value: str, variable: _Variable) -> str:
     # Offsets count bytes.
-    packed = value.encode("utf-8", "surrogateescape")
+    packed = pack(value)
     start = variable.offset + len(packed) if variable.offset < 0 else variable.offset
     start = min(max(start, 0), len(packed))
     end = len(packed)
@@ -321,7 +324,7 @@ def _cut(value: str, variable: _Variable) -> str:
                 evidence={"near": f"${{{variable.name}:"},
             )
         end = min(variable.length + start, end) if variable.length >= 0 else max(variable.length + end, start)
-    return packed[start:end].decode("utf-8", "surrogateescape")
+    return unpack(packed[start:end])
 
 
 def interpolate_text(text: str, env: Mapping[str, str]) -> str:
@@ -344,7 +347,7 @@ def interpolate_text(text: str, env: Mapping[str, str]) -> str:
     if expanded.isascii():
         return expanded
     # Halves of a character that meet again are that character.
-    return expanded.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    return unpack(pack(expanded))
 
 
 def find_identifiers(text: str) -> list[str]:

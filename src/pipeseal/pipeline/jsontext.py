@@ -36,7 +36,8 @@ class _Repeated(Exception):
 
 
 def _integer(token: str) -> int | float:
-    if len(token) < 20:
+    # A sign and the 19 digits of 64 bits; Python refuses to convert very long ones, so look at the size first.
+    if len(token) <= 20:
         number = int(token)
         if MIN_INT64 <= number <= MAX_INT64:
             return number

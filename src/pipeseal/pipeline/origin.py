@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pipeseal.errors import MalformedInput, Position
-from pipeseal.pipeline.nodes import Node, TreeReader
+from pipeseal.pipeline.nodes import SEQUENCE, Node, TreeReader
 from pipeseal.pipeline.yaml import Limits, Source
 
 
@@ -30,7 +28,7 @@ class Origin:
         self._reader: TreeReader | None = None
         self._root: Node | None = None
 
-    def find(self, path: Sequence[str | int], *, near: str = "") -> Position | None:
+    def find(self, path: tuple[str | int, ...], *, near: str = "") -> Position | None:
         """The position of the value at a path; of the nearest one around it when it does not stand there itself.
 
         Parameters:
@@ -47,6 +45,9 @@ class Origin:
                     self._root = self._reader.read_node()
             if self._root is None:
                 return None
+            if self._root.kind == SEQUENCE and path[:1] == ("steps",):
+                # A bare list of steps has no member of that name.
+                path = path[1:]
             node = self._reader.find(self._root, path)
         except MalformedInput:
             return None

@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeseal.pipeline.coerce import Misfit, Path, name
 from pipeseal.pipeline.steps import Plugin
-from pipeseal.pipeline.values import Value, describe, scrub
+from pipeseal.pipeline.values import Value, describe, pack, scrub, unpack
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -102,10 +102,10 @@ def _unescape(text: str) -> str | None:
     """Percent-decoded text (RFC 3986 2.1), or None when an escape is not one."""
     if "%" not in text:
         return text
-    packed = text.encode("utf-8", "surrogateescape")
+    packed = pack(text)
     if any(match[1] is None for match in _ESCAPE.finditer(packed)):
         return None
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), packed).decode("utf-8", "surrogateescape")
+    return unpack(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), packed))
 
 
 def _clean(path: str) -> str:

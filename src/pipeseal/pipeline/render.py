@@ -223,7 +223,7 @@ def render_json(value: Value) -> str:
     """
     import orjson
 
-    raw = orjson.dumps(_without_floats(value, orjson.Fragment), default=_render_special)
+    raw = orjson.dumps(_spelled(value, orjson.Fragment))
     # None of these can stand outside of a string, so they can be replaced wherever they are.
     for plain, escaped in _ESCAPED_IN_JSON:
         if plain in raw:
@@ -231,20 +231,14 @@ def render_json(value: Value) -> str:
     return raw.decode()
 
 
-def _render_special(value: object) -> str:
-    if isinstance(value, Timestamp):
-        return value.render()
-    raise TypeError(f"{type(value).__name__} is not a generic value")
-
-
-def _without_floats(value: Value, fragment: Any) -> Value:
-    """The same value with doubles replaced by their text, in new containers only where there are any."""
+def _spelled(value: Value, fragment: Any) -> Value:
+    """The same value with doubles and dates replaced by their text, in new containers only where there are any."""
     kind = type(value)
     if kind is dict:
         changed: dict[str, Value] = {}
         for key, item in value.items():
             if type(item) not in _ATOMS:
-                new = _without_floats(item, fragment)
+                new = _spelled(item, fragment)
                 if new is not item:
                     changed[key] = new
         return {**value, **changed} if changed else value
@@ -252,11 +246,13 @@ def _without_floats(value: Value, fragment: Any) -> Value:
         replaced: dict[int, Value] = {}
         for index, item in enumerate(value):
             if type(item) not in _ATOMS:
-                new = _without_floats(item, fragment)
+                new = _spelled(item, fragment)
                 if new is not item:
                     replaced[index] = new
         return [replaced.get(index, item) for index, item in enumerate(value)] if replaced else value
-    return fragment(float_json(value)) if kind is float else value
+    if kind is float:
+        return fragment(float_json(value))
+    return value.render() if kind is Timestamp else value
 
 
 _ATOMS: Final = frozenset((str, int, bool, type(None)))

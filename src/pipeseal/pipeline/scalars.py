@@ -10,7 +10,7 @@ import re
 from base64 import b64decode
 from typing import Final
 
-from pipeseal.pipeline.values import MAX_INT64, MAX_UINT64, MIN_INT64, Timestamp, Value, float_key, scrub
+from pipeseal.pipeline.values import MAX_INT64, MAX_UINT64, MIN_INT64, Timestamp, Value, float_key, scrub, unpack
 
 NULL: Final = "null"
 BOOL: Final = "bool"
@@ -177,7 +177,7 @@ def resolve_tagged(tag: str, text: str) -> tuple[str, Value]:
         packed = text.replace("\r", "").replace("\n", "")
         if not _BASE64.fullmatch(packed):
             raise TagMismatch("!!binary wants base64 with padding")
-        return BINARY, scrub(b64decode(packed).decode("utf-8", "surrogateescape"))
+        return BINARY, scrub(unpack(b64decode(packed)))
     if kind not in (NULL, BOOL, INT, FLOAT, TIMESTAMP):
         return (kind or tag), text
     found, value = resolve(text, dates=kind == TIMESTAMP)

@@ -146,6 +146,20 @@ def float_key(number: float) -> str:
     return f"{number:e}"
 
 
+def pack(text: str) -> bytes:
+    """The bytes of a text; surrogate escapes become the bytes they stand for, other surrogates U+FFFD (PEP 383)."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        escapes = dict.fromkeys((*range(55296, 56448), *range(56576, 57344)), "�")
+        return text.translate(escapes).encode("utf-8", "surrogateescape")
+
+
+def unpack(data: bytes) -> str:
+    """The text of some bytes, with surrogate escapes for those that are no UTF-8 (PEP 383)."""
+    return data.decode("utf-8", "surrogateescape")
+
+
 def scrub(text: str) -> str:
     """`text` with bytes that were not UTF-8 (surrogate escapes, PEP 383) replaced by U+FFFD, one for each byte."""
     if text.isascii():
