@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.agent.fake_server import fake_server
 
 from pipeseal.agent.client import AgentClient
-from pipeseal.agent.connection import ConnectionPool, parse_endpoint
+from pipeseal.agent.connection import OneShot, Transport, parse_endpoint
+from pipeseal.agent.pool import ConnectionPool
 from pipeseal.agent.retries import RETRIES, After, Retry, constant, growing, is_worth_retrying, with_retries
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 
@@ -55,14 +56,18 @@ def raw_server(*answers: bytes, pause: float = 0.0, keep: bool = False) -> Itera
 
 
 @contextmanager
-def _pool(url: str) -> Iterator[ConnectionPool]:
-    with closing(ConnectionPool(parse_endpoint(url), user_agent="test")) as pool:
+def _pool(url: str, kind: type[ConnectionPool] | type[OneShot] = ConnectionPool) -> Iterator[Transport]:
+    with closing(kind(parse_endpoint(url), user_agent="test")) as pool:
         yield pool
+
+
+BOTH = pytest.mark.parametrize("kind", [ConnectionPool, OneShot])
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -76,25 +81,34 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000, "api.too_long"),
     ],
 )
-def test_answer_that_is_none(answer: bytes, code: str) -> None:
-    with raw_server(answer) as url, _pool(url) as pool, pytest.raises(PipesealError) as caught:
+def test_answer_that_is_none(answer: bytes, code: str, kind: type[ConnectionPool]) -> None:
+    with raw_server(answer) as url, _pool(url, kind) as pool, pytest.raises(PipesealError) as caught:
         pool.request("GET", "/ping", token="t", max_bytes=4096)
     assert caught.value.code == code
 
 
-@given(st.binary(max_size=200))
-@settings(max_examples=30, deadline=None)
-def test_whatever_comes_is_an_answer_or_one_of_our_errors(answer: bytes) -> None:
-    with raw_server(answer) as url, _pool(url) as pool:
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(st.sampled_from([b"HTTP/1.1 ", b"200 OK", b"\r\n", b"Content-Length: ", b"2", b":", b"x"])).map(
+            b"".join
+        ),
+    ),
+    st.sampled_from([ConnectionPool, OneShot]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_comes_is_an_answer_or_one_of_our_errors(answer: bytes, kind: type[ConnectionPool]) -> None:
+    with raw_server(answer) as url, _pool(url, kind) as pool:
         try:
             pool.request("GET", "/ping", token="t")
         except (Unavailable, MalformedInput):
             pass
 
 
+@BOTH
 @pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b" " * 100])
-def test_slow_answer_ends_at_its_deadline(answer: bytes) -> None:
-    with raw_server(answer, pause=0.05) as url, _pool(url) as pool:
+def test_slow_answer_ends_at_its_deadline(answer: bytes, kind: type[ConnectionPool]) -> None:
+    with raw_server(answer, pause=0.05) as url, _pool(url, kind) as pool:
         started = time.monotonic()
         with pytest.raises(Unavailable):
             pool.request("GET", "/ping", token="t", timeout_seconds=0.4)
@@ -126,6 +140,26 @@ def test_close_ends_a_call_that_waits() -> None:
         assert [error.code for error in caught] == ["api.unreachable"]
         with pytest.raises(Unavailable):
             pool.request("GET", "/ping", token="t")
+
+
+@BOTH
+def test_request_is_what_it_should_be(kind: type[ConnectionPool]) -> None:
+    with fake_server() as server, _pool(server.endpoint, kind) as pool:
+        server.interfere = lambda _request: (201, "é".encode() * 100_000, {"X-Some": " thing "})
+        answer = pool.request("PUT", "/a%2Fb?c=d", token="secret", body=b"{}", headers={"X-Mine": "1"})
+        assert (answer.status, answer.body, answer.headers["x-some"]) == (201, "é".encode() * 100_000, "thing")
+        (request,) = server.requests
+        assert (request.method, request.path, request.query) == ("PUT", "/v3/a/b", {"c": ["d"]})
+        assert request.body == b"{}" and request.headers["content-type"] == "application/json"
+        assert request.headers["authorization"] == "Token secret" and request.headers["x-mine"] == "1"
+        assert request.headers["host"] == f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "é", "x" * 5000])
+def test_token_that_is_none_is_refused(token: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AgentClient("http://127.0.0.1:1/v3", token)
+    assert caught.value.code == "token.unreadable"
 
 
 @pytest.mark.parametrize("url", ["", "x", "ftp://h/v3", "http://", "http://u@h/v3", "http://h:99999/", "http://h/?q"])

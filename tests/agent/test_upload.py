@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import Answer, Request, fake_server
@@ -407,3 +408,71 @@ def test_uuids_are_of_version_4() -> None:
     made = {make_uuid() for _ in range(100)}
     assert len(made) == 100
     assert all(uuid.UUID(text).version == 4 and uuid.UUID(text).variant == uuid.RFC_4122 for text in made)
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+def _both_ways(arguments: list[str], environment: dict[str, str]) -> list[Any]:
+    """What the quick reader and the command line make of the same words."""
+    from pipeseal.agent.upload_options import read_plain_call
+    from pipeseal.cli import pipeline_upload as command
+
+    calls: list[Any] = [read_plain_call(arguments, environment)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr("pipeseal.agent.inside.perform", calls.append)
+        try:
+            command.pipeline_upload.main(arguments, standalone_mode=False)
+        except click.ClickException as error:
+            calls.append(error)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        ([], {}),
+        (["a.yml", "b.yml", "--replace"], {}),
+        (["--job", "j", "--format=yaml", "--dry-run", "--", "--odd"], {}),
+        (
+            ["--jwks-file", "k", "--jwks-key-id=", "--no-bindings", "--endpoint", "e"],
+            {"BUILDKITE_AGENT_JWKS_KEY_ID": "x"},
+        ),
+        (
+            [],
+            {"BUILDKITE_PIPELINE_REPLACE": "true", "BUILDKITE_AGENT_APPLY_IF_CHANGED": "0", "BUILDKITE_JOB_ID": "j"},
+        ),
+        ([], {"BUILDKITE_PIPELINE_REPLACE": "False", "BUILDKITE_AGENT_ACCESS_TOKEN": "t", "BUILDKITE_JOB_ID": ""}),
+        (["--redacted-vars="], {}),
+        (["--redacted-vars", "A,*_B"], {"BUILDKITE_REDACTED_VARS": "C"}),
+        ([], {"BUILDKITE_REDACTED_VARS": "*_X"}),
+        (["--debug", "--log-level", "info", "--no-http2"], {}),
+        (["-"], {}),
+    ],
+)
+def test_quick_reader_and_command_line_agree(arguments: list[str], environment: dict[str, str]) -> None:
+    quick, proper = _both_ways(arguments, environment)
+    assert quick is not None and quick == proper
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--help"], {}),
+        (["-x"], {}),
+        (["--nonsense"], {}),
+        (["--no-apply-if-changed"], {}),
+        (["--replace=true"], {}),
+        (["--job"], {}),
+        (["--format", "xml"], {}),
+        ([], {"BUILDKITE_PIPELINE_REPLACE": "perhaps"}),
+    ],
+)
+def test_quick_reader_leaves_the_rest_to_the_command_line(arguments: list[str], environment: dict[str, str]) -> None:
+    from pipeseal.agent.upload_options import read_plain_call
+
+    assert read_plain_call(arguments, environment) is None

@@ -7,15 +7,17 @@ configured: `endpoint`, `request_headers` and redirects in answers are ignored.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeseal.agent.connection import MAX_ANSWER_BYTES, TIMEOUT_SECONDS, Answer, ConnectionPool, parse_endpoint
+from pipeseal import __version__
+from pipeseal.agent.connection import MAX_ANSWER_BYTES, TIMEOUT_SECONDS, Answer, Transport, open_transport
 from pipeseal.agent.retries import RETRIES, with_retries
 from pipeseal.agentapi.routes import BY_NAME, route_path
-from pipeseal.errors import MalformedInput, PipesealError, Unavailable, escape_control
+from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable, escape_control
 
 if TYPE_CHECKING:
     from pipeseal.agentapi.messages import (
@@ -50,11 +52,8 @@ def check_identifier(value: str, what: str) -> str:
 
 def user_agent() -> str:
     """The `User-Agent` of our calls."""
-    import platform
-
-    from pipeseal import __version__
-
-    return f"pipeseal-agent/{__version__} ({platform.system().lower()}; {platform.machine()})"
+    system = os.uname()
+    return f"pipeseal-agent/{__version__} ({system.sysname.lower()}; {system.machine})"
 
 
 def _retry_after(error: PipesealError) -> float | None:
@@ -68,9 +67,12 @@ class AgentClient:
     Parameters:
         endpoint: URL such as `https://ci.example.org/v3`.
         token: registration, session or job token.
-        pool: connections to share with another client of the same endpoint; new ones by default.
+        transport: what makes the calls; by default what suits a command inside a job.
         stop: when set, waiting between attempts ends and the last failure is raised.
         on_failure: told of each failure that will be tried again: endpoint name, error, delay in seconds.
+
+    Raises:
+        ConfigurationError: an endpoint or token that cannot be one (codes `endpoint.invalid`, `token.unreadable`).
     """
 
     def __init__(
@@ -78,29 +80,40 @@ class AgentClient:
         endpoint: str,
         token: str,
         *,
-        pool: ConnectionPool | None = None,
+        transport: Transport | None = None,
         stop: threading.Event | None = None,
         on_failure: Callable[[str, PipesealError, float], None] | None = None,
     ) -> None:
+        if not _is_token(token):
+            raise ConfigurationError(
+                "token.unreadable", "the token for the Agent API has characters that no token has"
+            )
         self.endpoint = endpoint.rstrip("/")
         self.token = token
-        self.pool = pool or ConnectionPool(parse_endpoint(endpoint), user_agent=user_agent())
+        self.transport = transport or open_transport(endpoint, user_agent=user_agent())
         self.stop = stop or threading.Event()
         self._on_failure = on_failure
 
-    def with_token(self, token: str, *, stop: threading.Event | None = None, own_pool: bool = False) -> AgentClient:
+    def with_token(
+        self, token: str, *, stop: threading.Event | None = None, transport: Transport | None = None
+    ) -> AgentClient:
         """A client of the same endpoint with another token.
 
         Parameters:
             stop: its own stop event; this client's by default.
-            own_pool: do not share connections, so that `close` ends this client's calls alone.
+            transport: its own, so that `close` ends this client's calls alone; this client's by default.
         """
-        pool = None if own_pool else self.pool
-        return AgentClient(self.endpoint, token, pool=pool, stop=stop or self.stop, on_failure=self._on_failure)
+        return AgentClient(
+            self.endpoint,
+            token,
+            transport=transport or self.transport,
+            stop=stop or self.stop,
+            on_failure=self._on_failure,
+        )
 
     def close(self) -> None:
         """Close the connections; calls in progress end with `api.unreachable`."""
-        self.pool.close()
+        self.transport.close()
 
     # --- life of an agent ---------------------------------------------------------------------------------------
 
@@ -265,7 +278,7 @@ class AgentClient:
         timeout_seconds: float = TIMEOUT_SECONDS,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        answer = self.pool.request(
+        answer = self.transport.request(
             method,
             path,
             token=self.token,
@@ -295,9 +308,13 @@ def _decode(body: bytes, kind: type[Body], name: str, msgspec: Any) -> Body:
     return decoded
 
 
-def _check_token(token: str) -> None:
+def _is_token(token: str) -> bool:
     # It goes into a header: printable ASCII without spaces, and not endless.
-    if not token or len(token) > 4096 or not all("!" <= character <= "~" for character in token):
+    return 0 < len(token) <= 4096 and all("!" <= character <= "~" for character in token)
+
+
+def _check_token(token: str) -> None:
+    if not _is_token(token):
         raise MalformedInput("api.answer", "the server's answer to register has no usable access token")
 
 

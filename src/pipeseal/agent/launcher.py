@@ -18,8 +18,10 @@ _BODY = """\
 import sys
 sys.path += {paths!r}
 sys.argv[0] = {name!r}
-from pipeseal.cli import main
-main()
+from pipeseal.agent.inside import run
+if not run(sys.argv[1:]):
+    from pipeseal.cli import main
+    main()
 """
 # A shell reads these lines as a command, Python as a text that nobody uses.
 _THROUGH_A_SHELL = """\

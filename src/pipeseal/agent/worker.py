@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from pipeseal import __version__
 from pipeseal.agent.agentlog import AgentLog
-from pipeseal.agent.client import AgentClient
+from pipeseal.agent.client import AgentClient, user_agent
+from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
 from pipeseal.agent.run_job import JobContext, JobRun
 from pipeseal.agent.settings import AgentSettings
@@ -99,13 +100,20 @@ class Worker:
         Raises:
             PipesealError: the server does not want this agent.
         """
+        endpoint = self._settings.endpoint
         client = AgentClient(
-            self._settings.endpoint, self._settings.token, stop=self._halt, on_failure=self._report_failure
+            endpoint,
+            self._settings.token,
+            transport=open_pool(endpoint, user_agent=user_agent()),
+            stop=self._halt,
+            on_failure=self._report_failure,
         )
         registration = await self._call(client.register, self._introduction())
         self._log = self._log.named(registration.name)
         session = client.with_token(registration.access_token)
-        self._ping_client = client.with_token(registration.access_token, own_pool=True)
+        self._ping_client = client.with_token(
+            registration.access_token, transport=open_pool(endpoint, user_agent=user_agent())
+        )
         await self._call(session.connect)
         self._log.info("Connected", id=registration.id)
         beats = asyncio.create_task(self._heartbeats(session, registration.heartbeat_interval))
