@@ -243,12 +243,12 @@ def check_may_go(steps: list[StepView], step: StepView) -> None:
             allowed = dependency.allow_failure or step.allow_dependency_failure
             assert allowed or target.progress is not Progress.BADLY
         return
-    ancestors = []
     parent = step.parent
     while parent is not None:
-        ancestors.append(by_id[parent])
+        if by_id[parent].depends_on is not None:
+            return
         parent = by_id[parent].parent
-    if step.kind == "input" or any(ancestor.depends_on is not None for ancestor in ancestors):
+    if step.kind == "input":
         return
     before = steps[: steps.index(step)]
     barriers = [other for other in before if other.kind in BARRIERS and other.parent is None]

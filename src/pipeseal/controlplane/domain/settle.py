@@ -5,7 +5,8 @@ The rules, in the order in which they are asked of a waiting step:
 1. Its own `depends_on`, and those of the groups it stands in: each named step must have ended, together with every
    step that it uploaded, and all of them well (or `allow_failure`, or `allow_dependency_failure`).
 2. Without a `depends_on` of its own or of a group around it: the nearest barrier (`wait` or `block`) before it must
-   have been passed. Barriers inside a group concern that group only.
+   have been passed, and the one before that when the nearest has a `depends_on` of its own. Barriers inside a group
+   concern that group only.
 3. A barrier without `depends_on` needs everything before it (in its group) to have ended well; a `wait` with
    `continue_on_failure` needs it only to have ended. An `input` neither waits nor makes others wait.
 4. A key that nobody has uploaded may still come while anything can upload; after that it never will.
@@ -147,7 +148,8 @@ class _Settling:
             barrier = last.get(scope)
             nearest.append(barrier)
             if step.kind == "group":
-                last[index] = barrier  # its steps stand behind what the group stands behind
+                # Its steps stand behind what the group stands behind, unless the group says itself what it needs.
+                last[index] = barrier if step.depends_on is None else None
             elif step.kind in BARRIERS:
                 last[scope] = index
         return nearest
@@ -163,42 +165,21 @@ class _Settling:
 
     def _judge(self, index: int) -> tuple[Verdict, str] | None:
         step = self._steps[index]
-        explicit = False
         at: int | None = index
         while at is not None:  # rule 1
             holder = self._steps[at]
-            if holder.depends_on is not None:
-                explicit = True
-                for dependency in holder.depends_on:
-                    allowed = dependency.allow_failure or holder.allow_dependency_failure
-                    outcome = self._judge_dependency(index, dependency.step, allowed)
-                    if outcome is not True:
-                        return outcome
+            for dependency in holder.depends_on or ():
+                allowed = dependency.allow_failure or holder.allow_dependency_failure
+                outcome = self._judge_dependency(index, dependency.step, allowed)
+                if outcome is not True:
+                    return outcome
             at = self._parent[at]
-        if step.kind == "input" and not explicit:  # rule 3
+        if step.depends_on is not None or step.kind == "input":
             return Verdict.GO, ""
-        if not explicit or self._has_inner_barrier(index):  # rule 2
-            outcome = self._judge_barrier(index)
-            if outcome is not True:
-                return outcome
-        if step.kind in BARRIERS and step.depends_on is None:  # rule 3
-            outcome = self._judge_before(index)
-            if outcome is not True:
-                return outcome
-        return Verdict.GO, ""
-
-    def _has_inner_barrier(self, index: int) -> bool:
-        """Whether its barrier stands inside the group that brought in the explicit dependencies."""
-        if self._steps[index].depends_on is not None:
-            return False
-        barrier, at = self._barrier[index], self._parent[index]
-        while barrier is not None and at is not None:
-            if self._parent[barrier] == at:
-                return True
-            if self._steps[at].depends_on is not None:
-                return False
-            at = self._parent[at]
-        return False
+        outcome = self._judge_barrier(index)  # rule 2
+        if outcome is True and step.kind in BARRIERS:
+            outcome = self._judge_before(index)  # rule 3
+        return (Verdict.GO, "") if outcome is True else outcome
 
     def _judge_dependency(self, index: int, key: str, allowed: bool) -> tuple[Verdict, str] | Literal[True] | None:
         target = self._by_key.get(key)
@@ -222,18 +203,23 @@ class _Settling:
         return ""
 
     def _judge_barrier(self, index: int) -> tuple[Verdict, str] | Literal[True] | None:
+        step = self._steps[index]
         barrier = self._barrier[index]
-        if barrier is None:
-            return True
-        match self._progress[barrier]:
-            case Progress.WELL:
-                return True
-            case Progress.BADLY:
-                if self._steps[index].allow_dependency_failure or self._steps[index].continue_on_failure:
-                    return True
-                return Verdict.NEVER, "a step before it did not pass"
-            case _:
-                return None
+        while barrier is not None:
+            goes_on = step.continue_on_failure and self._parent[barrier] == self._parent[index]
+            match self._progress[barrier]:
+                case Progress.WAITING | Progress.OPEN:
+                    return None
+                case Progress.BADLY if not (step.allow_dependency_failure or goes_on):
+                    return Verdict.NEVER, "a step before it did not pass"
+            if self._steps[barrier].depends_on is not None:
+                barrier = self._barrier[barrier]
+                continue
+            # It was itself judged by everything before it in its group; what the group stands behind counts too.
+            group = self._parent[barrier]
+            outside = group is not None and self._steps[group].depends_on is None
+            barrier = self._barrier[group] if group is not None and outside else None
+        return True
 
     def _judge_before(self, index: int) -> tuple[Verdict, str] | Literal[True] | None:
         parent = self._parent[index]
