@@ -6,6 +6,7 @@ under that name every failure exits with 1, as scripts expect there.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +30,39 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build create": ("build", "Create a build, and watch it if asked."),
     "build show": ("build", "Show a build, its jobs and why any were refused."),
     "build log": ("build", "Print the log of a job."),
+    "build cancel": ("build_cancel", "Cancel a build, with the token of one of its jobs."),
+    "agent stop": ("agent_control", "Stop the agent that runs this job, after the job."),
+    "agent pause": ("agent_control", "Pause the agent that runs this job: it takes no others."),
+    "agent resume": ("agent_control", "Resume the agent that runs this job."),
+    "annotate": ("annotate", "Annotate the build's page with Markdown."),
+    "annotation remove": ("annotate", "Remove an annotation."),
+    "artifact upload": ("artifact", "Upload the files that patterns mean as artifacts of a job."),
+    "artifact download": ("artifact", "Download the artifacts of a build that match."),
+    "artifact search": ("artifact", "Search the artifacts of a build, and print a line for each."),
+    "artifact shasum": ("artifact", "Print the checksum of the one artifact that matches."),
+    "env dump": ("env", "Print the variables of this process as a JSON object."),
+    "env get": ("env", "Get variables of the job as later phases will see them."),
+    "env set": ("env", "Set variables of the job, for its later phases and hooks."),
+    "env unset": ("env", "Unset variables of the job, for its later phases and hooks."),
+    "job update": ("job_update", "Update an attribute of a job."),
+    "job promise-failure": ("job_update", "Promise that this job will fail, before it ends."),
+    "lock acquire": ("lock", "Acquire a lock between the jobs of this machine."),
+    "lock release": ("lock", "Release a lock with its token."),
+    "lock do": ("lock", "Do work that several jobs need only once."),
+    "lock done": ("lock", "Declare work done that `lock do` began."),
+    "lock get": ("lock", "Get the state of a lock."),
+    "meta-data set": ("meta_data", "Set a key of the build's meta-data."),
+    "meta-data set-batch": ("meta_data", "Set several keys of the build's meta-data, all or none."),
+    "meta-data get": ("meta_data", "Get a key of the build's meta-data."),
+    "meta-data exists": ("meta_data", "Ask whether a key is set: exit status 0, or 100."),
+    "meta-data keys": ("meta_data", "List the keys of the build's meta-data."),
+    "oidc request-token": ("oidc", "Request an OpenID Connect token for this job."),
+    "redactor add": ("redactor", "Add values that the agent hides in the job's log."),
+    "secret get": ("secret", "Get secrets and print them."),
+    "step get": ("step", "Get an attribute of a step, or the whole step."),
+    "step update": ("step", "Update an attribute of a step."),
+    "step cancel": ("step", "Cancel the unfinished jobs of a step."),
+    "workdir set": ("workdir", "Set the working directory of the job's later phases."),
     "tool keygen": ("tool_keygen", "Make a key pair for signing and verifying steps."),
     "tool sign": ("tool_sign", "Sign the steps of a pipeline file."),
     "tool verify": ("tool_verify", "Say for each step of a signed file who signed what."),
@@ -40,12 +74,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUP_HELP = {
     "agent": "Run and control agents.",
     "pipeline": "Upload pipelines from a job, and manage them on the control plane.",
-    "build": "Create and watch builds.",
+    "build": "Create, watch and cancel builds.",
+    "annotation": "Remove annotations.",
+    "artifact": "Upload, find and download files that jobs keep.",
+    "env": "Look at and change the job's variables.",
+    "job": "Change the running job.",
+    "lock": "Share locks between the jobs of one machine.",
+    "meta-data": "Share keys and values between the jobs of a build.",
+    "oidc": "Show other services which job this is.",
+    "redactor": "Hide values in the job's log.",
+    "secret": "Use secrets in a job.",
+    "step": "Look at, change and cancel steps.",
+    "workdir": "Choose where the job's later phases run.",
     "tool": "Make keys, sign and verify.",
 }
 
 # What `buildkite-agent` calls differently.
-ALIASES = {"start": "agent start"}
+ALIASES = {"start": "agent start", "stop": "agent stop", "pause": "agent pause", "resume": "agent resume"}
 
 
 class LazyGroup(click.Group):
@@ -66,7 +111,7 @@ class LazyGroup(click.Group):
         path = f"{self.prefix}{cmd_name}"
         if path in COMMANDS:
             module, _ = COMMANDS[path]
-            command: click.Command = getattr(import_module(f"{__name__}.{module}"), path.replace(" ", "_"))
+            command: click.Command = getattr(import_module(f"{__name__}.{module}"), re.sub("[ -]", "_", path))
             return command
         if cmd_name in GROUP_HELP and not self.prefix:
             return LazyGroup(prefix=f"{cmd_name} ", name=cmd_name, help=GROUP_HELP[cmd_name])
@@ -140,6 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     as_agent = name == "buildkite-agent"
     try:
         root.main(args=arguments, prog_name=name if as_agent else "pipeseal")
+    except SystemExit as ended:
+        if as_agent and ended.code == click.UsageError.exit_code:
+            sys.exit(1)
+        raise
     except PipesealError as error:
         from pipeseal.cli.exits import exit_status
         from pipeseal.errors import render_error

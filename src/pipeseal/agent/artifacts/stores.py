@@ -71,7 +71,8 @@ class StorePolicy:
         if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc:
             raise _refused(url, "is not an address of a store")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not host.isascii() or any(character < " " or character == "\x7f" for character in target + host):
+        # Of the URL itself: `urlsplit` leaves out some of them without a word.
+        if not host.isascii() or any(character < " " or character == "\x7f" for character in url):
             raise _refused(url, "holds characters that an address cannot have")
         target = quote(target.encode("utf-8", "replace"), safe=_WRITTEN_AS_IS)
         port = port or (443 if parts.scheme == "https" else 80)
