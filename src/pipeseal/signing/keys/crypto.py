@@ -1,9 +1,8 @@
 """Raw signatures: the only place that calls a cryptographic library, one signer and one verifier for each algorithm.
 
-Signing goes through `cryptography`. Ed25519 verification goes through libsodium (PyNaCl), which takes 0.6 of the time
-and is as strict (S below the order, no small-order points, RFC 8032 section 5.1.7). Everything is imported where it
-is
-needed: a command that signs one step must not pay for RSA.
+Ed25519 goes through libsodium (PyNaCl): it takes 0.7 of the time of `cryptography` to sign and 0.6 to verify, half of
+it to import, and is as strict (S below the order, no small-order points, RFC 8032 section 5.1.7). The others go
+through `cryptography`. Everything is imported where it is needed: a command that signs one step must not pay for RSA.
 """
 
 from __future__ import annotations
@@ -105,14 +104,18 @@ def _hash(algorithm: Algorithm) -> HashAlgorithm:
 
 
 def _ed25519_signer(key: Jwk, _algorithm: Algorithm) -> Signer:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_seed_keypair
 
     if key.crv != "Ed25519":
         raise UnusableKey(f"is on the curve {key.crv}, and only Ed25519 is signed with")
-    private = Ed25519PrivateKey.from_private_bytes(key.material["d"])
-    if private.public_key().public_bytes_raw() != key.material["x"]:
+    public, private = crypto_sign_seed_keypair(key.material["d"])
+    if public != key.material["x"]:
         raise UnusableKey("has halves (`x`, `d`) that do not belong together")
-    return private.sign
+
+    def sign(signing_input: bytes) -> bytes:
+        return crypto_sign(signing_input, private)[:crypto_sign_BYTES]
+
+    return sign
 
 
 def _ed25519_verifier(key: Jwk, _algorithm: Algorithm) -> Verifier:
