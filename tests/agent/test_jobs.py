@@ -230,6 +230,31 @@ def test_lists_of_repositories_and_plugins(server: FakeServer, tmp_path: Path) -
         assert "'^good/' is not anchored" in agent.log
 
 
+def test_hooks_of_the_agent_itself(server: FakeServer, tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "agent-startup").write_text('echo good morning; test -z "$BUILDKITE_AGENT_TOKEN"\n')
+    (hooks / "agent-shutdown").write_text("#!/bin/sh\necho good night\n")
+    (hooks / "pre-bootstrap").write_text(
+        f'grep -q forbidden "$BUILDKITE_ENV_FILE" && exit 9\nenv > {tmp_path}/seen\necho "asked about $BUILDKITE_JOB_ID"\n'
+    )
+    with agent_process(server, tmp_path, *OPEN, "--hooks-path", str(hooks)) as agent:
+        refused = run(server, unsigned("touch forbidden"), "bad")
+        assert outcome(refused) == ("-1", "", "agent_refused")
+        assert refused.finish is not None and refused.finish["refusal"]["code"] == "hook.refused"
+        assert not agent.builds.exists()
+        assert outcome(run(server, unsigned("true", env={"FROM_SERVER": "1"}), "good")) == ("0", "", "")
+        seen = (tmp_path / "seen").read_text()
+        assert "FROM_SERVER" not in seen and "BUILDKITE_ENV_JSON_FILE=" in seen
+        agent.signal(signal.SIGTERM)
+        assert agent.wait() == 0
+        assert all(words in agent.log for words in ("good morning", "asked about good", "good night"))
+    (hooks / "agent-startup").write_text("exit 4\n")
+    with agent_process(server, tmp_path, *OPEN, "--hooks-path", str(hooks)) as agent:
+        assert agent.wait() == 6
+        assert "hook.startup" in agent.log
+
+
 def test_answer_with_another_job_or_none(server: FakeServer, tmp_path: Path) -> None:
     with agent_process(server, tmp_path, *OPEN) as agent:
         other = server.add_job({**unsigned("true"), "id": "another"}, "asked")

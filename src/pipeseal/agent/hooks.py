@@ -88,7 +88,7 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
     if shown.is_relative_to(session.directory):
         shown = shown.relative_to(session.directory)
     session.prompt([str(shown)])
-    interpreter = _shell_of(hook.path)
+    interpreter = shell_of(hook.path)
     if interpreter is None:
         facts = {
             "BUILDKITE_HOOK_PHASE": hook.name,
@@ -110,7 +110,7 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
         _apply(session, {**session.environment, **(extra or {})}, after.read_bytes())
 
 
-def _shell_of(path: Path) -> list[str] | None:
+def shell_of(path: Path) -> list[str] | None:
     """The command line of the shell a hook is written for; None when it is written for something else."""
     with path.open("rb") as file:
         beginning = file.read(1024)

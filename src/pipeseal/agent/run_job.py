@@ -6,6 +6,7 @@ and from the operator's settings. A job that is refused starts no process, makes
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import threading
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.checkout import CheckoutPlan, MetaData
 from pipeseal.agent.client import AgentClient
@@ -23,7 +25,7 @@ from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.lifecycle import JobWork, Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.processes import Cancellation, Ended, Why
-from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.session import JobSession, PhaseFailed, Scratch
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
@@ -170,17 +172,26 @@ class JobRun:
                 evidence=dict(decision.evidence),
             )
             return self._refused(job, refusal, decision.signal_reason)
+        for warning in decision.warnings:
+            self._log.warn(warning, job=self.job_id)
+        scratch = Scratch()
         try:
             self._check_allowed(decision)
             environment = self._environment(decision, client)
+            files = _write_environment(environment, scratch.folder)
+            asked = {**self._context.base, **files, **_job_access(environment.values)}
+            ask_pre_bootstrap(settings, asked, self._log, job=self.job_id)
         except VerificationError as error:
+            scratch.close()
             log.lines(f"+++ ⛔ Refused by agent {self._agent_name}\n{render_error(error)}\nNothing was run.")
             refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
             return self._refused(job, refusal, "agent_refused")
         self._tell_environment(environment, log)
+        environment.values.update(files)
         values = environment.values
         session = JobSession(
             environment=values,
+            scratch=scratch,
             directory=settings.build_path,
             log=log,
             cancellation=self._cancellation,
@@ -190,9 +201,6 @@ class JobRun:
         self._session = session
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
-            file = session.scratch / "environment"
-            file.write_text(render_environment_file(environment.server), encoding="utf-8", errors="surrogateescape")
-            values["BUILDKITE_ENV_FILE"] = str(file)
             ended = self._run_phases(decision, session, client)
         except PhaseFailed as error:
             log.error(str(error))
@@ -335,6 +343,20 @@ class JobRun:
             self._log.warn(f"Could not report the end of the job: {error}", job=self.job_id, code=error.code)
         how = outcome.ended.signal_name or f"status {outcome.ended.status}"
         self._log.info("Finished job", job=self.job_id, exit=how)
+
+
+def _write_environment(environment: JobEnvironment, folder: Path) -> dict[str, str]:
+    """Write the files that hold the job's variables as they were sent; the variables that name them."""
+    lines, members = folder / "environment", folder / "environment.json"
+    lines.write_text(render_environment_file(environment.server), encoding="utf-8", errors="surrogateescape")
+    members.write_text(json.dumps(environment.server), encoding="utf-8")
+    return {"BUILDKITE_ENV_FILE": str(lines), "BUILDKITE_ENV_JSON_FILE": str(members)}
+
+
+def _job_access(values: Mapping[str, str]) -> dict[str, str]:
+    """Who the job is, and how to ask the server about it."""
+    names = ("BUILDKITE_JOB_ID", "BUILDKITE_AGENT_ENDPOINT", "BUILDKITE_AGENT_ACCESS_TOKEN")
+    return {name: values[name] for name in names}
 
 
 def _already_stopped() -> threading.Event:

@@ -26,12 +26,33 @@ class PhaseFailed(Exception):
         self.ended = ended
 
 
+class Scratch:
+    """A folder for a job's own small files, made when first needed."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="pipeseal-job-"))
+        return self._folder
+
+    def close(self) -> None:
+        """Remove it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
 class JobSession:
     """The state that phases share.
 
     Parameters:
         environment: the job's variables; phases and hooks change them as the job goes on.
         directory: the working directory.
+        scratch: the job's own small files; the session removes them.
         log: the job's log.
         cancellation: ends the job's processes.
         terminal: run processes under a terminal.
@@ -43,6 +64,7 @@ class JobSession:
         *,
         environment: dict[str, str],
         directory: Path,
+        scratch: Scratch,
         log: JobLog,
         cancellation: Cancellation,
         terminal: bool,
@@ -54,7 +76,7 @@ class JobSession:
         self.cancellation = cancellation
         self.terminal = terminal
         self._redacted_patterns = tuple(redacted_patterns)
-        self._scratch: Path | None = None
+        self._scratch = scratch
         self._told_short: set[str] = set()
         self.refresh_redaction()
 
@@ -69,15 +91,12 @@ class JobSession:
 
     @property
     def scratch(self) -> Path:
-        """A folder for this job's own small files, made when first needed and removed at the end."""
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="pipeseal-job-"))
-        return self._scratch
+        """The folder for this job's own small files."""
+        return self._scratch.folder
 
     def close(self) -> None:
         """Remove what the session made for itself."""
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
     def run(
         self,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from pipeseal.agent.agenthooks import run_agent_hook, start_hook
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.environment import base_environment
 from pipeseal.agent.launcher import Launcher
@@ -55,7 +56,13 @@ class Supervisor:
         self._signals = 0
 
     async def run(self) -> int:
-        """Run until stopped; the exit status."""
+        """Run until stopped; the exit status.
+
+        Raises:
+            ConfigurationError: the agent's own start-up hook failed.
+        """
+        base = base_environment(self._environment, self._settings.pass_environment)
+        start_hook(self._settings, base, self._log)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
@@ -65,7 +72,7 @@ class Supervisor:
         context = JobContext(
             settings=self._settings,
             verification=self._verification,
-            base=base_environment(self._environment, self._settings.pass_environment),
+            base=base,
             launcher=launcher.folder,
             clock=self._clock,
         )
@@ -88,6 +95,8 @@ class Supervisor:
             watch.cancel()
             launcher.close()
             executor.shutdown(wait=False, cancel_futures=True)
+            if problem := run_agent_hook("agent-shutdown", self._settings, base, self._log):
+                self._log.warn(problem)
         status = 0
         for result in results:
             if isinstance(result, PipesealError):

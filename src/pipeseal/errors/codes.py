@@ -1139,6 +1139,20 @@ CODES: tuple[Code, ...] = (
         "Look at the control plane's log; the agent goes on with the next job.",
     ),
     Code(
+        "hook.refused",
+        "the agent's own hook said no",
+        "The pre-bootstrap hook of this agent was asked about the job and failed, which refuses the job.",
+        ("the hook's rule does not allow this repository, pipeline or command", "the hook itself has a fault"),
+        "What the hook printed is in the agent's log.",
+    ),
+    Code(
+        "hook.startup",
+        "the agent's start-up hook failed",
+        "The agent-startup hook ended with another status than 0, so the agent did not start.",
+        ("something the hook prepares is missing on this machine", "the hook itself has a fault"),
+        "What the hook printed is in the agent's log.",
+    ),
+    Code(
         "config.missing",
         "no such configuration file",
         "The configuration file that was named is not there or cannot be read.",
