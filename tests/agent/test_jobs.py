@@ -236,7 +236,8 @@ def test_hooks_of_the_agent_itself(server: FakeServer, tmp_path: Path) -> None:
     (hooks / "agent-startup").write_text('echo good morning; test -z "$BUILDKITE_AGENT_TOKEN"\n')
     (hooks / "agent-shutdown").write_text("#!/bin/sh\necho good night\n")
     (hooks / "pre-bootstrap").write_text(
-        f'grep -q forbidden "$BUILDKITE_ENV_FILE" && exit 9\nenv > {tmp_path}/seen\necho "asked about $BUILDKITE_JOB_ID"\n'
+        f'grep -q forbidden "$BUILDKITE_ENV_FILE" && exit 9\nenv > {tmp_path}/seen\n'
+        'echo "asked about $BUILDKITE_JOB_ID"\n'
     )
     with agent_process(server, tmp_path, *OPEN, "--hooks-path", str(hooks)) as agent:
         refused = run(server, unsigned("touch forbidden"), "bad")
@@ -310,6 +311,7 @@ def test_hooks_run_in_order_and_change_variables_and_folder(server: FakeServer, 
         assert ("plugin=hello" in line) == (scope == "plugin")
         seen += {"agent": "a", "repository": "r", "plugin": "p", "command": ""}[scope]
     assert any(line.endswith("/widgets/sub") for line in job.text.splitlines())
+    assert "TERM added" not in job.text and "SEEN added" in job.text
     assert "Changes to some env vars were blocked; the affected vars are: BUILDKITE_SHELL" in job.text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeseal.errors import ConfigurationError, PipesealError, render_error
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080/v3"
 
 
-def run(arguments: Sequence[str]) -> bool:
-    """Run a plain `pipeline upload` as `buildkite-agent` does; False, and nothing done, when it is anything else.
+def run(arguments: Sequence[str], status_of: Callable[[PipesealError], int] = lambda _error: 1) -> bool:
+    """Run a plain `pipeline upload`; False, and nothing done, when it is anything else.
 
     Parameters:
         arguments: the words after the program's name.
+        status_of: the exit status for an error; always 1 under the name `buildkite-agent`.
 
     Raises:
-        SystemExit: 1, when it failed; the error is on standard error.
+        SystemExit: it failed; the error is on standard error.
     """
     if list(arguments[:2]) != ["pipeline", "upload"]:
         return False
@@ -36,7 +37,7 @@ def run(arguments: Sequence[str]) -> bool:
         perform(call)
     except PipesealError as error:
         _say(render_error(error))
-        sys.exit(1)
+        sys.exit(status_of(error))
     return True
 
 

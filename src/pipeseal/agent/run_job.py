@@ -183,7 +183,9 @@ class JobRun:
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id)
         except VerificationError as error:
             scratch.close()
-            log.lines(f"+++ ⛔ Refused by agent {self._agent_name}\n{render_error(error)}\nNothing was run.")
+            log.lines(
+                f"+++ ⛔ Refused by agent {escape_control(self._agent_name)}\n{render_error(error)}\nNothing was run."
+            )
             refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
             return self._refused(job, refusal, "agent_refused")
         self._tell_environment(environment, log)

@@ -71,6 +71,8 @@ class JobSession:
         redacted_patterns: Sequence[str],
     ) -> None:
         self.environment = environment
+        if terminal:
+            environment.setdefault("TERM", "xterm-256color")
         self.directory = directory
         self.log = log
         self.cancellation = cancellation
@@ -118,8 +120,6 @@ class JobSession:
         """
         environment = {**self.environment, **(extra or {})}
         under_terminal = self.terminal if terminal is None else terminal
-        if under_terminal:
-            environment.setdefault("TERM", "xterm-256color")
         try:
             return run_process(
                 arguments,
