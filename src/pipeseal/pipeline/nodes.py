@@ -11,6 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pipeseal.errors import MalformedInput, Position
+from pipeseal.pipeline.dialect import (
+    ABOUT_TAGS,
+    UNEXPECTED_COLON,
+    UNKNOWN_BEGINNING,
+    UNKNOWN_ESCAPE,
+    Dialect,
+    Respelled,
+)
 from pipeseal.pipeline.scalars import MERGE, NULL, TEXT, TagMismatch, key_text, resolve, resolve_tagged, short_tag
 from pipeseal.pipeline.values import Value
 from pipeseal.pipeline.yaml import (
@@ -19,7 +27,6 @@ from pipeseal.pipeline.yaml import (
     Source,
     check_size,
     look_ahead,
-    open_events,
     refuse_event_error,
     too_deep,
     too_many,
@@ -29,6 +36,9 @@ SCALAR: Final = "scalar"
 MAPPING: Final = "mapping"
 SEQUENCE: Final = "sequence"
 ALIAS: Final = "alias"
+
+
+_ESCAPES: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Node:
@@ -82,85 +92,6 @@ class Node:
         return self.children[0] if self.kind == ALIAS else self
 
 
-# --- where the dialect differs from libyaml ---------------------------------------------------------------------
-
-_ESCAPES: Final = re.compile(r"\\(.)", re.DOTALL)
-_TAG_BODY: Final = re.compile(r"![0-9A-Za-z_\-;/?:@&=+$,.!~*'()\[\]%]*", re.ASCII)
-# What libyaml says where the dialect may have another opinion.
-_UNEXPECTED_COLON: Final = "found unexpected ':'"
-_ABOUT_TAGS: Final = ("while scanning a tag", "while parsing a tag")
-_TAG_FLOW_CHARACTERS: Final = str.maketrans({",": "%2C", "[": "%5B", "]": "%5D"})
-
-
-class _Respelled(Exception):
-    """The text was spelled anew so that libyaml reads it as the dialect does; read it again."""
-
-
-class _Dialect:
-    """Text handed to libyaml, respelled where it would read it otherwise than yaml.v3 does.
-
-    - In flow style, yaml.v3 lets a scalar hold a `:` in front of `,`, `[`, `]`, `{` and `}`. A stand-in character
-      takes its place and is turned back in every scalar.
-    - A tag runs over `,`, `[` and `]`. They are percent-encoded, which is the same tag.
-    - A byte order mark is text, except at the very beginning. A stand-in takes its place as well.
-    """
-
-    MAX_CHANGES: Final = 200
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.text = source.text
-        self.stand_ins: dict[str, str] = {}
-        self.changes = 0
-        if "\ufeff" in self.text:
-            self.text = self.text.replace("\ufeff", self._stand_in("\ufeff"))
-
-    def _stand_in(self, character: str) -> str:
-        """A private character that the text does not hold."""
-        if character not in self.stand_ins:
-            used = {*self.text, *self.stand_ins.values()}
-            self.stand_ins[character] = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in used)
-        return self.stand_ins[character]
-
-    def events(self) -> Any:
-        if self.changes == 0 and not self.stand_ins:
-            return open_events(self.source)
-        return open_events(Source(self.source.name, self.text.encode("utf-8", "surrogatepass")))
-
-    def restore(self, text: str) -> str:
-        if self.stand_ins:
-            for character, stand_in in self.stand_ins.items():
-                text = text.replace(stand_in, character)
-        return text
-
-    def _change(self, start: int, end: int, replacement: str) -> None:
-        self.changes += 1
-        if self.changes > self.MAX_CHANGES:
-            raise MalformedInput(
-                "yaml.syntax",
-                f"more than {self.MAX_CHANGES} scalars and tags are spelled in ways that readers disagree about",
-                help="Quote text that ends in `:`, and put a space between a tag and a `,`, `[` or `]`.",
-            )
-        self.text = self.text[:start] + replacement + self.text[end:]
-        raise _Respelled
-
-    def respell_colon(self, index: int) -> None:
-        """Put the stand-in where libyaml found an unexpected `:` inside a flow scalar."""
-        if self.text[index : index + 1] != ":":
-            return
-        self._change(index, index + 1, self._stand_in(":"))
-
-    def respell_tag(self, start: int, limit: int) -> None:
-        """Percent-encode flow indicators in the tag between `start` and `limit`, if it has any."""
-        for match in _TAG_BODY.finditer(self.text, start):
-            if match.start() > limit:
-                return
-            spelled = match[0].translate(_TAG_FLOW_CHARACTERS)
-            if spelled != match[0]:
-                self._change(match.start(), match.end(), spelled)
-            return
-
-
 class TreeReader:
     """Reads documents as trees of nodes, and builds values from them.
 
@@ -172,7 +103,7 @@ class TreeReader:
     def __init__(self, source: Source, limits: Limits) -> None:
         self.source = source
         self.limits = limits
-        self._dialect = _Dialect(source)
+        self._dialect = Dialect(source)
         self._may_escape_slash = "\\/" in source.text
         self._documents = 0
         # Members of mappings that `find` went through: many questions are about one document.
@@ -200,7 +131,7 @@ class TreeReader:
         while True:
             try:
                 node = self._read_node()
-            except _Respelled:
+            except Respelled:
                 self._open()
                 for _ in range(self._documents):
                     self._read_node()
@@ -212,9 +143,13 @@ class TreeReader:
         try:
             return self._get()
         except self._scanner_error as error:
-            if error.problem == _UNEXPECTED_COLON and error.problem_mark is not None:
+            if error.problem == UNEXPECTED_COLON and error.problem_mark is not None:
                 self._dialect.respell_colon(error.problem_mark.index)
-            elif error.context in _ABOUT_TAGS and error.context_mark is not None:
+            elif error.problem == UNKNOWN_ESCAPE and error.context_mark is not None:
+                self._dialect.respell_quotes(error.context_mark.index)
+            elif error.problem == UNKNOWN_BEGINNING and error.problem_mark is not None:
+                self._dialect.respell_tabs(error.problem_mark.index)
+            elif error.context in ABOUT_TAGS and error.context_mark is not None:
                 self._dialect.respell_tag(error.context_mark.index, error.context_mark.index)
             refuse_event_error(error, self.source, self.limits)
         except (self._yaml_error, UnicodeError, ValueError) as error:
@@ -245,10 +180,10 @@ class TreeReader:
             MalformedInput: `yaml.syntax` or `yaml.encoding`.
         """
         try:
-            look_ahead(self._parser, self._end)
+            look_ahead(self._parser, self._end, self._dialect.text)
         except self._scanner_error as error:
             # Where the dialect differs from libyaml, what comes later is not worth spelling anew.
-            if error.problem != _UNEXPECTED_COLON and error.context not in _ABOUT_TAGS:
+            if error.problem != UNEXPECTED_COLON and error.context not in ABOUT_TAGS:
                 refuse_event_error(error, self.source, self.limits)
         except (self._yaml_error, UnicodeError, ValueError) as error:
             refuse_event_error(error, self.source, self.limits)

@@ -60,10 +60,13 @@ class Source:
     def text(self) -> str:
         """The characters, without a byte order mark, as libyaml counts them."""
         if self._text is None:
+            # Surrogates stand for what is no text, so that it is refused again when this text is read.
             if self.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 self._text = self.data.decode("utf-16", "replace")
+                if "\ufffd" in self._text:
+                    self._text += "\udcff"
             else:
-                self._text = self.data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+                self._text = self.data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         return self._text
 
     def line_text(self, line: int) -> str:
@@ -175,19 +178,32 @@ def refuse_event_error(error: Exception, source: Source, limits: Limits) -> NoRe
     raise MalformedInput("yaml.syntax", f"this is not YAML: {error}") from None
 
 
-def look_ahead(parser: Any, end: Any) -> None:
-    """Scan the token behind the one that ended a document, as yaml.v3 has done by then, for an error in it.
+def look_ahead(parser: Any, end: Any, text: str) -> None:
+    """Scan two tokens behind the one that ended a document, as yaml.v3 has done by then, for errors in them.
 
     Parameters:
         parser: a libyaml parser that gave `end` last; of no use for events afterwards.
         end: the document's end event.
+        text: the text it reads.
 
     Raises:
         yaml.YAMLError: what libyaml's scanner says.
     """
+    from yaml.scanner import ScannerError
+
+    token = None
     for _ in range(1 if end.explicit else 2):
-        if parser.get_token() is None:
+        token = parser.get_token()
+        if token is None:
             return
+    try:
+        parser.get_token()
+    except ScannerError as error:
+        # libyaml scans one further where that could be a key. An error there is beyond what yaml.v3 has seen.
+        mark = error.context_mark or error.problem_mark
+        between = text[token.end_mark.index : mark.index] if token is not None and mark is not None else ""
+        if not between.strip():
+            raise
 
 
 class PlainReader:
@@ -242,7 +258,7 @@ class PlainReader:
 
     def look_ahead(self) -> None:
         """See `look_ahead`; for callers that read no further."""
-        look_ahead(self._parser, self._end)
+        look_ahead(self._parser, self._end, self._source.text)
 
     def _value(self, event: Any, depth: int) -> Value:
         kind = type(event)
