@@ -59,7 +59,8 @@ class Workspace:
         path = self.directory / "job-bin" / NAME
         if not path.exists():
             path.parent.mkdir()
-            path.write_text(render_launcher(sys.executable, [str(peers.ROOT / "src"), *site.getsitepackages()]))
+            folders = [str(peers.ROOT / "src"), *filter(os.path.isdir, site.getsitepackages())]
+            path.write_text(render_launcher(sys.executable, folders))
             path.chmod(0o755)
         return path
 
