@@ -156,7 +156,10 @@ class OneShot:
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
         deadline = time.monotonic() + timeout_seconds
         try:
-            with socket.create_connection((endpoint.host, endpoint.port), timeout_seconds) as connection:
+            # As bytes, because looking up a text imports the machinery of international names first.
+            name = endpoint.host.encode() if endpoint.host.isascii() else endpoint.host
+            address: tuple[str, int] = (name, endpoint.port)  # type: ignore[assignment]  # bytes are as good
+            with socket.create_connection(address, timeout_seconds) as connection:
                 connection.sendall(request)
                 data = _read_to_end(connection, deadline, MAX_HEADER_BYTES + max_bytes + 1)
         except OSError as error:
