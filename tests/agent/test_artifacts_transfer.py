@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_stored_fails_the_upload_and_begins_no_further_bat
 
     def gate(request: Recorded) -> None:
         if request.path == "/upload" and b'filename="07.txt"' in request.body:
-            request.path = "/nowhere"
+            request.segments = ["nowhere"]
 
     server.gate = gate
     with pytest.raises(Unavailable, match="404") as caught:

@@ -24,6 +24,7 @@ class Recorded:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    segments: list[str]
 
     @property
     def json(self) -> Any:
@@ -114,8 +115,7 @@ class FakeJobServer:
         return request.method == method and re.fullmatch(pattern, request.path) is not None
 
     def _api(self, request: Recorded) -> Answered:
-        path = request.path.removeprefix("/v3")
-        match request.method, path.split("/")[1:]:
+        match request.method, request.segments[1:]:
             case "POST", [("jobs" | "builds"), _, "data", "set"]:
                 self.meta_data[request.json["key"]] = request.json["value"]
                 return Answered(200)
@@ -243,7 +243,7 @@ class FakeJobServer:
     # --- the store ------------------------------------------------------------------------------------------------
 
     def _store(self, request: Recorded) -> Answered:
-        match request.method, request.path.split("/")[1:]:
+        match request.method, request.segments:
             case "POST", ["upload"]:
                 form = parse_form(request)
                 self.forms.append(form)
@@ -295,6 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {name: values[0] for name, values in parse_qs(parts.query).items()},
                 {name.lower(): value for name, value in self.headers.items()},
                 self.rfile.read(length),
+                [unquote(segment) for segment in parts.path.split("/")[1:]],
             )
             answer = self.fake.handle(request)
         finally:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command
+from pipeseal.cli.job_options import Api, api_command, option
 
 if TYPE_CHECKING:
     from pipeseal.agentapi.job_messages import AgentPause
 
 
 @click.command("stop")
-@click.option("--force", is_flag=True, help="Cancel the job it is running.")
+@option("--force", is_flag=True, help="Cancel the job it is running.")
 @api_command
 def agent_stop(api: Api, force: bool) -> None:
     """Stop the agent that runs this job, after the job."""
@@ -22,8 +22,8 @@ def agent_stop(api: Api, force: bool) -> None:
 
 
 @click.command("pause")
-@click.option("--note", envvar="BUILDKITE_AGENT_PAUSE_NOTE", default="", metavar="TEXT", help="Why, for people.")
-@click.option(
+@option("--note", envvar="BUILDKITE_AGENT_PAUSE_NOTE", default="", metavar="TEXT", help="Why, for people.")
+@option(
     "--timeout-in-minutes",
     type=click.IntRange(min=0),
     envvar="BUILDKITE_AGENT_PAUSE_TIMEOUT_MINUTES",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command, job_option, redacted_vars_option
+from pipeseal.cli.job_options import Api, api_command, job_option, option, redacted_vars_option
 
 if TYPE_CHECKING:
     from pipeseal.agentapi.job_messages import Annotation as AnnotationMessage
@@ -16,22 +16,22 @@ MAX_BODY_BYTES = 1 << 20
 
 @click.command("annotate")
 @click.argument("body", required=False)
-@click.option(
+@option(
     "--style",
     envvar="BUILDKITE_ANNOTATION_STYLE",
     default="",
     metavar="STYLE",
     help="One of success, info, warning and error.",
 )
-@click.option(
+@option(
     "--context",
     envvar="BUILDKITE_ANNOTATION_CONTEXT",
     default="",
     metavar="NAME",
     help="Tells annotations apart: the same one again changes it.",
 )
-@click.option("--append", is_flag=True, envvar="BUILDKITE_ANNOTATION_APPEND", help="Add to what is there.")
-@click.option(
+@option("--append", is_flag=True, envvar="BUILDKITE_ANNOTATION_APPEND", help="Add to what is there.")
+@option(
     "--priority",
     type=int,
     envvar="BUILDKITE_ANNOTATION_PRIORITY",
@@ -39,7 +39,7 @@ MAX_BODY_BYTES = 1 << 20
     metavar="N",
     help="From 1 to 10; 10 is shown first.  [3]",
 )
-@click.option(
+@option(
     "--scope",
     envvar="BUILDKITE_ANNOTATION_SCOPE",
     default="build",
@@ -97,14 +97,14 @@ def annotate(
 
 
 @click.command("remove")
-@click.option(
+@option(
     "--context",
     envvar="BUILDKITE_ANNOTATION_CONTEXT",
     default="default",
     metavar="NAME",
     help="Which annotation.  [default]",
 )
-@click.option(
+@option(
     "--scope",
     envvar="BUILDKITE_ANNOTATION_SCOPE",
     default="build",

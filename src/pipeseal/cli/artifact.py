@@ -11,21 +11,23 @@ from pipeseal.cli.job_options import (
     api_command,
     build_option,
     job_option,
+    option,
     put,
     split_commas,
+    until_the_end,
 )
 
-_store_option = click.option(
+_store_option = option(
     "--artifact-store",
     multiple=True,
     envvar="PIPESEAL_ARTIFACT_STORES",
     metavar="HOST,HOST",
     help="Hosts beside the server's own that may store artifacts, also over HTTP or inside your network.",
 )
-_step_option = click.option(
+_step_option = option(
     "--step", default="", metavar="STEP", help="Look at one step alone: its key or label, or a job's id."
 )
-_retried_option = click.option(
+_retried_option = option(
     "--include-retried-jobs",
     is_flag=True,
     envvar="BUILDKITE_AGENT_INCLUDE_RETRIED_JOBS",
@@ -41,41 +43,41 @@ def _query_command(function: Function) -> Function:
 @click.argument("paths")
 @click.argument("destination", required=False, envvar="BUILDKITE_ARTIFACT_UPLOAD_DESTINATION", default="")
 @job_option
-@click.option(
+@option(
     "--content-type",
     envvar="BUILDKITE_ARTIFACT_CONTENT_TYPE",
     default="",
     metavar="TYPE",
     help="Media type of all files.  [told from each name]",
 )
-@click.option("--literal", is_flag=True, envvar="BUILDKITE_AGENT_ARTIFACT_LITERAL", help="Paths, not patterns.")
-@click.option(
+@option("--literal", is_flag=True, envvar="BUILDKITE_AGENT_ARTIFACT_LITERAL", help="Paths, not patterns.")
+@option(
     "--delimiter",
     envvar="BUILDKITE_AGENT_ARTIFACT_DELIMITER",
     default=";",
     metavar="TEXT",
     help="What is between patterns; empty for none.  [;]",
 )
-@click.option(
+@option(
     "--glob-resolve-follow-symlinks",
     is_flag=True,
     envvar="BUILDKITE_AGENT_ARTIFACT_GLOB_RESOLVE_FOLLOW_SYMLINKS",
     help="Look into folders that are symbolic links.",
 )
-@click.option("--follow-symlinks", is_flag=True, envvar="BUILDKITE_AGENT_ARTIFACT_SYMLINKS", hidden=True)
-@click.option(
+@option("--follow-symlinks", is_flag=True, envvar="BUILDKITE_AGENT_ARTIFACT_SYMLINKS", hidden=True)
+@option(
     "--upload-skip-symlinks",
     is_flag=True,
     envvar="BUILDKITE_ARTIFACT_UPLOAD_SKIP_SYMLINKS",
     help="Leave out files that are symbolic links.",
 )
-@click.option(
+@option(
     "--no-multipart-artifact-upload",
     is_flag=True,
     envvar="BUILDKITE_NO_MULTIPART_ARTIFACT_UPLOAD",
     help="Send each file in one piece.",
 )
-@click.option(
+@option(
     "--concurrency",
     type=int,
     envvar="BUILDKITE_ARTIFACT_UPLOAD_CONCURRENCY",
@@ -146,7 +148,7 @@ def artifact_upload(
 @click.argument("query")
 @click.argument("destination")
 @_store_option
-@click.option("--no-s3-multipart-download", is_flag=True, hidden=True, expose_value=False)
+@option("--no-s3-multipart-download", is_flag=True, hidden=True, expose_value=False)
 @_query_command
 def artifact_download(
     api: Api,
@@ -173,7 +175,7 @@ def artifact_download(
     from pipeseal.agent.artifacts.stores import StorePolicy
     from pipeseal.errors import escape_control
 
-    folder = Destination(destination)
+    folder = until_the_end(Destination(destination))
     client, talk = api.client(), api.talk
     found = search_artifacts(client, build, query, step=step, include_retried_jobs=include_retried_jobs)
     if not found:
@@ -194,14 +196,14 @@ def artifact_download(
 
 @click.command("search")
 @click.argument("query")
-@click.option(
+@option(
     "--format",
     "template",
     default="%j %p %c\\n",
     metavar="TEXT",
     help="%i id, %p path, %c time, %j job, %s bytes, %S SHA-1, %T SHA-256, %u address.  [%j %p %c\\n]",
 )
-@click.option("--allow-empty-results", is_flag=True, help="It is no error when nothing matches.")
+@option("--allow-empty-results", is_flag=True, help="It is no error when nothing matches.")
 @_query_command
 def artifact_search(
     api: Api,
@@ -235,7 +237,7 @@ def artifact_search(
 
 @click.command("shasum")
 @click.argument("query")
-@click.option("--sha256", is_flag=True, help="SHA-256 instead of SHA-1.")
+@option("--sha256", is_flag=True, help="SHA-256 instead of SHA-1.")
 @_query_command
 def artifact_shasum(api: Api, query: str, step: str, build: str, include_retried_jobs: bool, sha256: bool) -> None:
     """Print the checksum of the one artifact that matches, as the server has it.

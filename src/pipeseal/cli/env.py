@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from pipeseal.cli.job_options import Talk, local_command, put, put_json
+from pipeseal.cli.job_options import Talk, local_command, option, put, put_json
 
 _KINDS = ["plain", "json", "json-pretty"]
 
 
 @click.command("dump")
-@click.option(
+@option(
     "--format",
     "kind",
     type=click.Choice(["json", "json-pretty"]),
@@ -39,7 +39,7 @@ def _started_with() -> dict[str, str]:
 
 @click.command("get")
 @click.argument("names", nargs=-1)
-@click.option(
+@option(
     "--format",
     "kind",
     type=click.Choice(_KINDS),
@@ -56,12 +56,11 @@ def env_get(talk: Talk, names: tuple[str, ...], kind: str) -> None:
       buildkite-agent env get
       buildkite-agent env get DEPLOY_TARGET
     """
-    import os
     import sys
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
 
-    values = open_job_api(os.environ).environment()
+    values = job_api().environment()
     missing = [name for name in names if name not in values]
     for name in missing:
         talk.warn(f"{name!r} is not set")
@@ -79,14 +78,14 @@ def env_get(talk: Talk, names: tuple[str, ...], kind: str) -> None:
 
 @click.command("set")
 @click.argument("variables", nargs=-1, metavar="NAME=VALUE...")
-@click.option(
+@option(
     "--input-format",
     type=click.Choice(["plain", "json"]),
     envvar="BUILDKITE_AGENT_ENV_SET_INPUT_FORMAT",
     default="plain",
     help="NAME=value, or JSON objects of texts.  [plain]",
 )
-@click.option(
+@option(
     "--output-format",
     type=click.Choice(["quiet", *_KINDS]),
     envvar="BUILDKITE_AGENT_ENV_SET_OUTPUT_FORMAT",
@@ -102,9 +101,8 @@ def env_set(talk: Talk, variables: tuple[str, ...], input_format: str, output_fo
       buildkite-agent env set DEPLOY_TARGET=staging
       echo '{"DEPLOY_TARGET":"staging"}' | buildkite-agent env set --input-format json -
     """
-    import os
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
 
     values: dict[str, str] = {}
     for text in _given(variables, input_format):
@@ -116,7 +114,7 @@ def env_set(talk: Talk, variables: tuple[str, ...], input_format: str, output_fo
             if not equals or not name:
                 raise _malformed(f"{_start(text)} is not NAME=value")
             values[name] = value
-    added, updated = open_job_api(os.environ).set_variables(values)
+    added, updated = job_api().set_variables(values)
     if output_format == "plain":
         lines = [*(["Added:"] if added else []), *(f"+ {name}" for name in added)]
         lines += [*(["Updated:"] if updated else []), *(f"~ {name}" for name in updated)]
@@ -127,14 +125,14 @@ def env_set(talk: Talk, variables: tuple[str, ...], input_format: str, output_fo
 
 @click.command("unset")
 @click.argument("names", nargs=-1, metavar="NAME...")
-@click.option(
+@option(
     "--input-format",
     type=click.Choice(["plain", "json"]),
     envvar="BUILDKITE_AGENT_ENV_UNSET_INPUT_FORMAT",
     default="plain",
     help="Names, or JSON lists of names.  [plain]",
 )
-@click.option(
+@option(
     "--output-format",
     type=click.Choice(["quiet", *_KINDS]),
     envvar="BUILDKITE_AGENT_ENV_UNSET_OUTPUT_FORMAT",
@@ -149,9 +147,8 @@ def env_unset(talk: Talk, names: tuple[str, ...], input_format: str, output_form
     Example:
       buildkite-agent env unset DEPLOY_TARGET
     """
-    import os
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
 
     wanted: list[str] = []
     for text in _given(names, input_format):
@@ -162,7 +159,7 @@ def env_unset(talk: Talk, names: tuple[str, ...], input_format: str, output_form
             if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
                 raise _malformed("the input is not a JSON list of names")
             wanted += found
-    unset = open_job_api(os.environ).unset_variables(wanted)
+    unset = job_api().unset_variables(wanted)
     if output_format == "plain":
         lines = ["Unset:", *(f"- {name}" for name in unset)] if unset else ["No variables unset."]
         put("".join(f"{line}\n" for line in lines))

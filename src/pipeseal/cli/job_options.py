@@ -9,11 +9,12 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from pipeseal.agent.job_api.client import JobApiClient
     from pipeseal.agent.job_client import JobClient
     from pipeseal.errors import PipesealError
 
@@ -76,7 +77,31 @@ class Api:
         """A client with the job's token."""
         from pipeseal.agent.job_client import JobClient
 
-        return JobClient(self.endpoint, self._token, on_failure=self.talk.retrying)
+        return until_the_end(JobClient(self.endpoint, self._token, on_failure=self.talk.retrying))
+
+
+class Closes(Protocol):
+    """Something that is closed after use."""
+
+    def close(self) -> None: ...
+
+
+Closable = TypeVar("Closable", bound=Closes)
+
+
+def until_the_end(thing: Closable) -> Closable:
+    """`thing`, which is closed when the command ends."""
+    click.get_current_context().call_on_close(thing.close)
+    return thing
+
+
+def job_api() -> JobApiClient:
+    """The Job API of the job that this command runs in."""
+    import os
+
+    from pipeseal.agent.job_api.client import open_job_api
+
+    return until_the_end(open_job_api(os.environ))
 
 
 def split_commas(values: Sequence[str]) -> list[str]:
@@ -96,6 +121,11 @@ def parse_duration(_context: click.Context, _parameter: click.Parameter, value: 
     return float(sum(float(number) * _UNIT_SECONDS[unit] for number, unit in pieces))
 
 
+def option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+    """A click option that names its variable, in the help and when it is missing."""
+    return click.option(*names, show_envvar="envvar" in attributes, **attributes)
+
+
 def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
     """`function` with options, in this order."""
     for option in reversed(options):
@@ -104,8 +134,8 @@ def add_options(function: Function, options: Sequence[Callable[[Function], Funct
 
 
 _GLOBAL = (
-    click.option("--debug", is_flag=True, envvar="BUILDKITE_AGENT_DEBUG", help="Say everything."),
-    click.option(
+    option("--debug", is_flag=True, envvar="BUILDKITE_AGENT_DEBUG", help="Say everything."),
+    option(
         "--log-level",
         type=click.Choice(_LEVELS),
         default="notice",
@@ -113,19 +143,19 @@ _GLOBAL = (
         help="Say no less important things than these.  [notice]",
     ),
     # They change nothing here: there are no colours, experiments and profiles.
-    click.option("--no-color", is_flag=True, hidden=True, expose_value=False),
-    click.option("--experiment", multiple=True, hidden=True, expose_value=False),
-    click.option("--profile", hidden=True, expose_value=False),
+    option("--no-color", is_flag=True, hidden=True, expose_value=False),
+    option("--experiment", multiple=True, hidden=True, expose_value=False),
+    option("--profile", hidden=True, expose_value=False),
 )
 _API = (
-    click.option(
+    option(
         "--agent-access-token",
         envvar="BUILDKITE_AGENT_ACCESS_TOKEN",
         required=True,
         metavar="TOKEN",
         help="The job's token; jobs have it in the variable.",
     ),
-    click.option(
+    option(
         "--endpoint",
         envvar="BUILDKITE_AGENT_ENDPOINT",
         required=True,
@@ -133,9 +163,9 @@ _API = (
         help="Address of the Agent API.",
     ),
     # They change nothing here: HTTP/1.1 is spoken, and nothing that holds tokens is ever dumped.
-    click.option("--no-http2", is_flag=True, hidden=True, expose_value=False),
-    click.option("--debug-http", is_flag=True, hidden=True, expose_value=False),
-    click.option("--trace-http", is_flag=True, hidden=True, expose_value=False),
+    option("--no-http2", is_flag=True, hidden=True, expose_value=False),
+    option("--debug-http", is_flag=True, hidden=True, expose_value=False),
+    option("--trace-http", is_flag=True, hidden=True, expose_value=False),
 )
 
 
@@ -160,20 +190,18 @@ def api_command(function: Function) -> Function:
     return add_options(run, (*_API, *_GLOBAL))
 
 
-job_option = click.option(
-    "--job", envvar="BUILDKITE_JOB_ID", required=True, metavar="ID", help="The job.  [this one]"
-)
-build_option = click.option(
+job_option = option("--job", envvar="BUILDKITE_JOB_ID", required=True, metavar="ID", help="The job.  [this one]")
+build_option = option(
     "--build", envvar="BUILDKITE_BUILD_ID", required=True, metavar="ID", help="The build.  [this one]"
 )
-redacted_vars_option = click.option(
+redacted_vars_option = option(
     "--redacted-vars",
     multiple=True,
     envvar="BUILDKITE_REDACTED_VARS",
     metavar="A,B",
     help="Patterns of variables whose values are not sent; empty for none.  [*_PASSWORD, *_TOKEN, ...]",
 )
-sockets_path_option = click.option(
+sockets_path_option = option(
     "--sockets-path",
     envvar="BUILDKITE_SOCKETS_PATH",
     default="~/.buildkite-agent/sockets",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command, job_option, redacted_vars_option
+from pipeseal.cli.job_options import Api, api_command, job_option, option, redacted_vars_option
 
 if TYPE_CHECKING:
     from pipeseal.errors import Unavailable
@@ -35,8 +35,8 @@ def job_update(api: Api, attribute: str, value: str | None, job: str, redacted_v
 
 @click.command("promise-failure")
 @click.argument("exit_status", metavar="EXIT-STATUS", type=click.IntRange(min=1))
-@click.option("--reason", default="", metavar="TEXT", help="Why, for people.")
-@click.option("--job", envvar="BUILDKITE_JOB_ID", required=True, hidden=True)
+@option("--reason", default="", metavar="TEXT", help="Why, for people.")
+@option("--job", envvar="BUILDKITE_JOB_ID", required=True, hidden=True)
 @redacted_vars_option
 @api_command
 def job_promise_failure(api: Api, exit_status: int, reason: str, job: str, redacted_vars: tuple[str, ...]) -> None:
@@ -49,16 +49,14 @@ def job_promise_failure(api: Api, exit_status: int, reason: str, job: str, redac
     Example:
       buildkite-agent job promise-failure 1 --reason "a test failed"
     """
-    import os
 
-    from pipeseal.agent.job_api.client import open_job_api
-    from pipeseal.cli.job_options import without_secrets
+    from pipeseal.cli.job_options import job_api, without_secrets
     from pipeseal.errors import MalformedInput, Unavailable
 
     shown = without_secrets(reason, redacted_vars, "the reason", api.talk)
     try:
         # The agent asks the control plane once, however often jobs promise.
-        outcome = open_job_api(os.environ).promise_failure(exit_status, shown)
+        outcome = job_api().promise_failure(exit_status, shown)
     except (Unavailable, MalformedInput) as error:
         if error.code != "job_api.unavailable" or "is not set" not in error.message:
             api.talk.warn(f"{error}; promising without the agent")

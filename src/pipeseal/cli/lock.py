@@ -11,15 +11,17 @@ from pipeseal.cli.job_options import (
     Talk,
     add_options,
     local_command,
+    option,
     parse_duration,
     put,
     sockets_path_option,
+    until_the_end,
 )
 
 if TYPE_CHECKING:
     from pipeseal.agent.job_api.client import LockClient
 
-_scope_option = click.option(
+_scope_option = option(
     "--lock-scope",
     type=click.Choice(["machine"]),
     envvar="BUILDKITE_LOCK_SCOPE",
@@ -27,7 +29,7 @@ _scope_option = click.option(
     expose_value=False,
     help="Only machine.",
 )
-_timeout_option = click.option(
+_timeout_option = option(
     "--lock-wait-timeout",
     callback=parse_duration,
     envvar="BUILDKITE_LOCK_WAIT_TIMEOUT",
@@ -46,7 +48,7 @@ def _open(sockets_path: str) -> LockClient:
 
     from pipeseal.agent.job_api.client import LockClient
 
-    return LockClient(Path(sockets_path).expanduser())
+    return until_the_end(LockClient(Path(sockets_path).expanduser()))
 
 
 @click.command("acquire")

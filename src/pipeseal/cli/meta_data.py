@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import click
 
-from pipeseal.cli.job_options import Api, Function, add_options, api_command, job_option, put, redacted_vars_option
+from pipeseal.cli.job_options import (
+    Api,
+    Function,
+    add_options,
+    api_command,
+    job_option,
+    option,
+    put,
+    redacted_vars_option,
+)
 
 NOT_SET = 100
 
 _scope_options = (
-    click.option(
-        "--job", envvar="BUILDKITE_JOB_ID", default="", metavar="ID", help="A job of the build.  [this one]"
-    ),
-    click.option(
+    option("--job", envvar="BUILDKITE_JOB_ID", default="", metavar="ID", help="A job of the build.  [this one]"),
+    option(
         "--build",
         envvar="BUILDKITE_METADATA_BUILD_ID",
         default="",
@@ -95,7 +102,7 @@ def meta_data_set_batch(api: Api, pairs: tuple[str, ...], job: str, redacted_var
 
 @click.command("get")
 @click.argument("key")
-@click.option("--default", default=None, metavar="TEXT", help="Print this when the key is not set.")
+@option("--default", default=None, metavar="TEXT", help="Print this when the key is not set.")
 @_scoped
 @api_command
 def meta_data_get(api: Api, key: str, default: str | None, job: str, build: str) -> None:

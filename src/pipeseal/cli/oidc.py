@@ -6,45 +6,45 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command, job_option, put, put_json, split_commas
+from pipeseal.cli.job_options import Api, api_command, job_option, option, put, put_json, split_commas
 
 if TYPE_CHECKING:
     from pipeseal.agentapi.job_messages import OidcTokenRequest
 
 
 @click.command("request-token")
-@click.option("--audience", default="", metavar="TEXT", help="Who the token is for.")
-@click.option(
+@option("--audience", default="", metavar="TEXT", help="Who the token is for.")
+@option(
     "--lifetime",
     type=click.IntRange(min=0),
     default=0,
     metavar="SECONDS",
     help="How long it is good; 0: the server's word.",
 )
-@click.option(
+@option(
     "--claim",
     multiple=True,
     envvar="BUILDKITE_OIDC_TOKEN_CLAIMS",
     metavar="A,B",
     help="Further claims.",
 )
-@click.option(
+@option(
     "--aws-session-tag",
     multiple=True,
     envvar="BUILDKITE_OIDC_TOKEN_AWS_SESSION_TAGS",
     metavar="A,B",
     help="Claims that become AWS session tags.",
 )
-@click.option(
+@option(
     "--subject-claim",
     envvar="BUILDKITE_OIDC_TOKEN_SUBJECT_CLAIM",
     default="",
     metavar="NAME",
     help="The claim to use as the subject.",
 )
-@click.option("--format", "kind", type=click.Choice(["jwt", "gcp"]), default="jwt", help="[jwt]")
+@option("--format", "kind", type=click.Choice(["jwt", "gcp"]), default="jwt", help="[jwt]")
 @job_option
-@click.option(
+@option(
     "--skip-redaction",
     is_flag=True,
     envvar="BUILDKITE_AGENT_OIDC_REQUEST_TOKEN_SKIP_TOKEN_REDACTION",

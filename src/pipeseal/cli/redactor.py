@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Talk, local_command, redacted_vars_option, split_commas
+from pipeseal.cli.job_options import Talk, local_command, option, redacted_vars_option, split_commas
 
 if TYPE_CHECKING:
     from pipeseal.errors import MalformedInput
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("add")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-@click.option(
+@option(
     "--format",
     "kind",
     type=click.Choice(["none", "json"]),
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     default="none",
     help="The whole text, or the values of a JSON object.  [none]",
 )
-@click.option(
+@option(
     "--apply-vars-filter",
     is_flag=True,
     envvar="BUILDKITE_AGENT_REDACT_VARS_FILTER",
     help="With json: only values whose names are those of secret variables.",
 )
 @redacted_vars_option
-@click.option("--agent-access-token", hidden=True, expose_value=False)
-@click.option("--endpoint", hidden=True, expose_value=False)
+@option("--agent-access-token", hidden=True, expose_value=False)
+@option("--endpoint", hidden=True, expose_value=False)
 @local_command
 def redactor_add(
     talk: Talk, file: str | None, kind: str, apply_vars_filter: bool, redacted_vars: tuple[str, ...]
@@ -42,9 +42,8 @@ def redactor_add(
       buildkite-agent redactor add id_ed25519
       ./fetch-secrets | buildkite-agent redactor add --format json
     """
-    import os
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
 
     text = _read(file)
     talk.say(f"Hiding what {file or 'standard input'} holds")
@@ -60,10 +59,10 @@ def redactor_add(
             if short:
                 talk.warn(f"too short to be hidden: the values of {', '.join(short)}")
         values = list(named.values())
-    job_api = open_job_api(os.environ)
+    agent = job_api()
     for value in values:
         if value:
-            job_api.redact(value)
+            agent.redact(value)
 
 
 def _read(file: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command, job_option, put, put_json
+from pipeseal.cli.job_options import Api, api_command, job_option, option, put, put_json
 
 if TYPE_CHECKING:
     from pipeseal.errors import PipesealError
@@ -16,7 +16,7 @@ AT_ONCE = 10
 
 @click.command("get")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@click.option(
+@option(
     "--format",
     "kind",
     type=click.Choice(["default", "json", "env"]),
@@ -25,7 +25,7 @@ AT_ONCE = 10
     help="default: the bare value of one, JSON of several.",
 )
 @job_option
-@click.option(
+@option(
     "--skip-redaction",
     is_flag=True,
     envvar="BUILDKITE_AGENT_SECRET_GET_SKIP_SECRET_REDACTION",
@@ -83,15 +83,14 @@ def hide_in_log(values: list[str], switch: str) -> None:
     Raises:
         Unavailable: it could not be told to (code `secret.redaction`).
     """
-    import os
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
     from pipeseal.errors import PipesealError, Unavailable
 
     try:
-        job_api = open_job_api(os.environ)
+        agent = job_api()
         for value in values:
-            job_api.redact(value)
+            agent.redact(value)
     except PipesealError as error:
         raise Unavailable(
             "secret.redaction",

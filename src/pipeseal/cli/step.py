@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeseal.cli.job_options import Api, api_command, put, redacted_vars_option
+from pipeseal.cli.job_options import Api, api_command, option, put, redacted_vars_option
 
 if TYPE_CHECKING:
     from pipeseal.agentapi.job_messages import StepExport
 
-_step_option = click.option(
+_step_option = option(
     "--step", envvar="BUILDKITE_STEP_ID", required=True, metavar="ID", help="The step: its id or key.  [this one]"
 )
-_build_option = click.option(
+_build_option = option(
     "--build",
     envvar="BUILDKITE_BUILD_ID",
     default="",
@@ -27,7 +27,7 @@ _build_option = click.option(
 @click.argument("attribute", required=False)
 @_step_option
 @_build_option
-@click.option("--format", "kind", envvar="BUILDKITE_STEP_GET_FORMAT", default="", metavar="FORMAT", help="json")
+@option("--format", "kind", envvar="BUILDKITE_STEP_GET_FORMAT", default="", metavar="FORMAT", help="json")
 @api_command
 def step_get(api: Api, attribute: str | None, step: str, build: str, kind: str) -> None:
     """Get an attribute of a step, or the whole step.
@@ -52,7 +52,7 @@ def step_get(api: Api, attribute: str | None, step: str, build: str, kind: str) 
 @click.command("update")
 @click.argument("attribute")
 @click.argument("value", required=False)
-@click.option("--append", is_flag=True, envvar="BUILDKITE_STEP_UPDATE_APPEND", help="Add to the value that is there.")
+@option("--append", is_flag=True, envvar="BUILDKITE_STEP_UPDATE_APPEND", help="Add to the value that is there.")
 @_step_option
 @_build_option
 @redacted_vars_option
@@ -93,8 +93,8 @@ def step_update(
 @click.command("cancel")
 @_step_option
 @_build_option
-@click.option("--force", is_flag=True, envvar="BUILDKITE_STEP_CANCEL_FORCE", help="Do not wait for jobs to end.")
-@click.option(
+@option("--force", is_flag=True, envvar="BUILDKITE_STEP_CANCEL_FORCE", help="Do not wait for jobs to end.")
+@option(
     "--force-grace-period-seconds",
     type=click.IntRange(min=0),
     envvar=["BUILDKITE_STEP_CANCEL_FORCE_GRACE_PERIOD_SECONDS", "BUILDKITE_CANCEL_GRACE_PERIOD"],

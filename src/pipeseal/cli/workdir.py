@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from pipeseal.cli.job_options import Talk, local_command, put, put_json
+from pipeseal.cli.job_options import Talk, local_command, option, put, put_json
 
 
 @click.command("set")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
-@click.option(
+@option(
     "--output-format",
     type=click.Choice(["quiet", "plain", "json"]),
     envvar="BUILDKITE_AGENT_WORKDIR_SET_OUTPUT_FORMAT",
@@ -28,9 +28,9 @@ def workdir_set(talk: Talk, directory: str, output_format: str) -> None:
     """
     import os
 
-    from pipeseal.agent.job_api.client import open_job_api
+    from pipeseal.cli.job_options import job_api
 
-    chosen = open_job_api(os.environ).set_directory(os.path.abspath(directory))  # noqa: PTH100  (no links resolved)
+    chosen = job_api().set_directory(os.path.abspath(directory))  # noqa: PTH100  (no links resolved)
     if output_format == "plain":
         put(f"{chosen}\n")
     elif output_format == "json":

@@ -230,6 +230,10 @@ class LockClient:
         self._wait = wait
         self._now = now
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._client.call("GET", f"{LOCK_BASE}/ping", timeout_seconds=5)

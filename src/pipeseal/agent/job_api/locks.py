@@ -107,12 +107,15 @@ class LockApi:
         if self._leads():
             return True
         with self._election():
+            client = LockClient(self._folder)
             try:
-                LockClient(self._folder).ping()
+                client.ping()
             except PipesealError:
                 self._remove_dead_leader()
             else:
                 return False
+            finally:
+                client.close()
             link = self._folder / f".{LEADER}-{secrets.token_hex(4)}"
             link.symlink_to(self._server.path.name)
             link.replace(self._folder / LEADER)
