@@ -251,6 +251,10 @@ def test_what_is_within_the_limits_is_read() -> None:
 def test_many_respelled_scalars_are_refused_and_not_read_again_for_ever() -> None:
     assert read_document("[" + "a:, " * 50 + "]") == ["a:"] * 50
     assert _refusal("[" + "a:, " * 400 + "]").code == "yaml.syntax"
+    started = time.process_time()
+    large = "x: [" + "a, " * 300_000 + "]\ny: [" + "a:, " * 100 + "]"
+    assert _refusal(large).code == "yaml.syntax"
+    assert time.process_time() - started < 60
 
 
 # --- positions --------------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class Dialect:
     """
 
     MAX_CHANGES: Final = 200
+    # Every change reads the text again, so large texts may have fewer of them.
+    MAX_READ_AGAIN: Final = 8 * 1024 * 1024
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -68,10 +70,10 @@ class Dialect:
 
     def _change(self, start: int, end: int, replacement: str) -> None:
         self.changes += 1
-        if self.changes > self.MAX_CHANGES:
+        if self.changes > self.MAX_CHANGES or self.changes * len(self.text) > self.MAX_READ_AGAIN:
             raise MalformedInput(
                 "yaml.syntax",
-                f"more than {self.MAX_CHANGES} scalars and tags are spelled in ways that readers disagree about",
+                f"{self.changes} scalars and tags or more are spelled in ways that readers disagree about",
                 help="Quote text that ends in `:`, and put a space between a tag and a `,`, `[` or `]`.",
             )
         self.text = self.text[:start] + replacement + self.text[end:]
