@@ -19,6 +19,10 @@ class Done(NamedTuple):
     out: bytes
     err: str
 
+    def has_code(self, code: str) -> bool:
+        """Whether it failed with the error of this code."""
+        return self.status != 0 and f"error[{code}]" in self.err
+
 
 def run_command(
     environment: Mapping[str, str],

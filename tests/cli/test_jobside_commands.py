@@ -62,7 +62,7 @@ def test_meta_data_goes_in_one_batch_or_not_at_all(server: FakeJobServer) -> Non
         assert run(server, "meta-data", "set-batch", *wrong).status == 1
     server.failures = {"POST /v3/jobs/job-1/data/set-batch": [422]}
     done = run(server, "meta-data", "set-batch", "a=1")
-    assert done.status == 1 and "error[api.status]" in done.err
+    assert done.status == 1 and done.has_code("api.status")
     assert len(server.requests) == 2
 
 
@@ -151,7 +151,7 @@ def test_an_annotation_has_what_was_said_and_nothing_else(server: FakeJobServer)
 
 def test_an_annotation_has_a_limit_after_secrets_are_gone(server: FakeJobServer) -> None:
     done = run(server, "annotate", stdin=b"x" * ((1 << 20) + 1))
-    assert done.status == 1 and "error[annotation.too_long]" in done.err
+    assert done.status == 1 and done.has_code("annotation.too_long")
     assert server.requests == []
     assert run(server, "annotate", stdin=b"x" * (1 << 20)).status == 0
     run(server, "annotate", "with hunter22", env={"A_TOKEN": "hunter22"})
@@ -232,7 +232,7 @@ def test_a_failure_is_promised_without_an_agent_to_ask(server: FakeJobServer) ->
     for status, words in ((409, "another exit status"), (422, "not running any more"), (403, "as the test wants it")):
         server.failures = {"PUT /v3/jobs/job-1/promise_failure": [status]}
         done = run(server, "job", "promise-failure", "3")
-        assert done.status == 1 and "error[job.promise]" in done.err and words in done.err
+        assert done.status == 1 and done.has_code("job.promise") and words in done.err
 
 
 def test_an_agent_is_stopped_paused_and_resumed_under_both_names(server: FakeJobServer) -> None:
@@ -320,7 +320,7 @@ def test_what_is_missing_is_named(server: FakeJobServer, name: str) -> None:
 
 def test_a_server_that_is_not_there_is_said(server: FakeJobServer) -> None:
     done = run(server, "stop", "--endpoint", "not a url")
-    assert done.status == 1 and "error[endpoint.invalid]" in done.err
+    assert done.status == 1 and done.has_code("endpoint.invalid")
 
 
 def test_the_stock_agent_s_other_flags_are_taken(server: FakeJobServer) -> None:
@@ -352,7 +352,7 @@ def test_secrets_are_printed_only_when_hidden_or_when_told(server: FakeJobServer
     server.secrets = {"deploy_key": "it's", "token": "t0ken-<&>"}
     done = run(server, "secret", "get", "deploy_key")
     assert (done.status, done.out) == (1, b"")
-    assert "error[secret.redaction]" in done.err and "it's" not in done.err
+    assert done.has_code("secret.redaction") and "it's" not in done.err
 
     def printed(*arguments: str) -> bytes:
         return run(server, "secret", "get", *arguments, "--skip-redaction").out
@@ -371,13 +371,13 @@ def test_secrets_come_all_or_none(server: FakeJobServer) -> None:
     server.secrets = {"a": "value-of-a"}
     done = run(server, "secret", "get", "a", "nope", "neither", "--skip-redaction")
     assert (done.status, done.out) == (1, b"")
-    assert "error[secret.fetch]" in done.err and "nope" in done.err and "neither" in done.err
+    assert done.has_code("secret.fetch") and "nope" in done.err and "neither" in done.err
     assert "value-of-a" not in done.err
 
 
 def test_an_oidc_token_is_asked_for_as_told(server: FakeJobServer) -> None:
     done = run(server, "oidc", "request-token")
-    assert (done.status, done.out) == (1, b"") and "error[secret.redaction]" in done.err
+    assert (done.status, done.out) == (1, b"") and done.has_code("secret.redaction")
     options = ["--audience", "aws", "--lifetime", "60", "--claim", "a,b", "--claim", "c", "--subject-claim", "s"]
     done = run(server, "oidc", "request-token", "--skip-redaction", *options, "--aws-session-tag", "t")
     assert done == Done(0, b"header.claims.signature\n", "")

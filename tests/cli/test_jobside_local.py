@@ -143,7 +143,7 @@ def test_variables_come_from_standard_input_too(job: Job) -> None:
 def test_what_cannot_be_read_changes_nothing(job: Job, arguments: list[str], stdin: bytes) -> None:
     before = dict(job.control.variables)
     done = job.run("env", *arguments, stdin=stdin)
-    assert done.status == 1 and "error[environment.input]" in done.err
+    assert done.status == 1 and done.has_code("environment.input")
     assert job.control.variables == before
 
 
@@ -161,7 +161,7 @@ def test_variables_are_removed_for_later(job: Job) -> None:
 def test_the_agent_s_own_variables_stay_its_own(job: Job) -> None:
     for words in (["set", "BUILDKITE_AGENT_ACCESS_TOKEN=x"], ["unset", "BUILDKITE_BIN_PATH"]):
         done = job.run("env", *words)
-        assert done.status == 1 and "error[job_api.refused]" in done.err and words[1].partition("=")[0] in done.err
+        assert done.status == 1 and done.has_code("job_api.refused") and words[1].partition("=")[0] in done.err
 
 
 def test_dumping_shows_what_the_process_was_started_with(job: Job) -> None:
@@ -215,9 +215,9 @@ def test_values_are_hidden_from_now_on(job: Job) -> None:
 @pytest.mark.parametrize("text", [b"not json: s3cret-value", b'{"a":{"b":"s3cret-value"}}', b'["s3cret-value"]', b""])
 def test_secrets_that_cannot_be_read_are_not_shown(job: Job, text: bytes) -> None:
     done = job.run("redactor", "add", "--format", "json", stdin=text)
-    assert done.status == 1 and "error[redactor.input]" in done.err and "s3cret-value" not in done.err
+    assert done.status == 1 and done.has_code("redactor.input") and "s3cret-value" not in done.err
     assert job.control.hidden == []
-    assert "error[redactor.input]" in job.run("redactor", "add", "missing-file").err
+    assert job.run("redactor", "add", "missing-file").has_code("redactor.input")
 
 
 def test_a_secret_is_hidden_before_it_is_printed(job: Job) -> None:
@@ -228,7 +228,7 @@ def test_a_secret_is_hidden_before_it_is_printed(job: Job) -> None:
     assert sorted(job.control.hidden) == ["other-value", "s3cret-value", "s3cret-value"]
     done = job.run("secret", "get", "deploy", env={"BUILDKITE_AGENT_JOB_API_TOKEN": "of another job"})
     assert (done.status, done.out) == (1, b"")
-    assert "error[secret.redaction]" in done.err and "s3cret-value" not in done.err
+    assert done.has_code("secret.redaction") and "s3cret-value" not in done.err
 
 
 def test_an_oidc_token_is_hidden_before_it_is_printed(job: Job) -> None:
@@ -242,7 +242,7 @@ def test_a_failure_is_promised_through_the_agent(job: Job) -> None:
     assert job.run("job", "promise-failure", "3") == Done(0, b"", "")
     assert job.control.promised == [(3, "because")]
     done = job.run("job", "promise-failure", "9")
-    assert done.status == 1 and "error[job.promise]" in done.err and "promised 1 before" in done.err
+    assert done.status == 1 and done.has_code("job.promise") and "promised 1 before" in done.err
     assert job.server.requests == []
     # An agent that does not answer is no reason to keep quiet.
     done = job.run("job", "promise-failure", "4", env={"BUILDKITE_AGENT_JOB_API_SOCKET": "/nowhere"})
@@ -257,7 +257,7 @@ def test_a_failure_is_promised_through_the_agent(job: Job) -> None:
 def test_outside_a_job_the_reason_is_said(arguments: list[str]) -> None:
     done = run_command({}, *arguments, stdin=b"x")
     assert (done.status, done.out) == (1, b"")
-    assert "error[job_api.unavailable]" in done.err and "BUILDKITE_AGENT_JOB_API_SOCKET" in done.err
+    assert done.has_code("job_api.unavailable") and "BUILDKITE_AGENT_JOB_API_SOCKET" in done.err
 
 
 # --- locks --------------------------------------------------------------------------------------------------------
@@ -270,9 +270,9 @@ def test_a_lock_is_acquired_and_released(job: Job) -> None:
     assert done.status == 0 and re.fullmatch(r"acquired\(pid=\d+,otp=[0-9a-f]{32}\)", token)
     assert job.run("lock", "get", "db").out == done.out
     late = job.run("lock", "acquire", "db", "--lock-wait-timeout", "150ms")
-    assert (late.status, late.out) == (1, b"") and "error[lock.timeout]" in late.err
+    assert (late.status, late.out) == (1, b"") and late.has_code("lock.timeout")
     wrong = job.run("lock", "release", "db", "guess")
-    assert wrong.status == 1 and "error[lock.not_held]" in wrong.err
+    assert wrong.status == 1 and wrong.has_code("lock.not_held")
     assert job.run("lock", "release", "db", token) == Done(0, b"", "")
     assert job.run("lock", "get", "db").out == b"\n"
 
@@ -290,16 +290,16 @@ def test_who_waits_gets_the_lock(job: Job) -> None:
 def test_work_is_done_by_one(job: Job) -> None:
     assert job.run("lock", "do", "setup").out == b"do\n"
     late = job.run("lock", "do", "setup", env={"BUILDKITE_LOCK_WAIT_TIMEOUT": "0.15s"})
-    assert late.status == 1 and "error[lock.timeout]" in late.err
+    assert late.status == 1 and late.has_code("lock.timeout")
     assert job.run("lock", "done", "setup") == Done(0, b"", "")
     assert job.run("lock", "do", "setup").out == b"done\n"
     odd = job.run("lock", "done", "setup")
-    assert odd.status == 1 and "error[lock.state]" in odd.err
+    assert odd.status == 1 and odd.has_code("lock.state")
 
 
 def test_locks_need_an_agent_and_sensible_options(job: Job) -> None:
     done = job.run("lock", "get", "k", "--sockets-path", "/nowhere")
-    assert done.status == 1 and "error[lock.unavailable]" in done.err
+    assert done.status == 1 and done.has_code("lock.unavailable")
     assert job.run("lock", "get", "k", "--lock-scope", "planet").status == 1
     assert job.run("lock", "get", "").status == 1
     for wrong in ("5", "x", "5 s", "-1s"):
