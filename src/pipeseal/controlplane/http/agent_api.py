@@ -19,13 +19,17 @@ from pipeseal.agentapi.messages import (
     RegisterRequest,
     StartRequest,
 )
-from pipeseal.agentapi.routes import ROUTES
+from pipeseal.agentapi.routes import ROUTES, Token
 from pipeseal.controlplane.http.bodies import bearer, inflate, read_body, read_json, read_number
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.services import meta_data
 from pipeseal.controlplane.services.accept_job import accept_job
-from pipeseal.controlplane.services.append_log import append_log
-from pipeseal.controlplane.services.authenticate import verify_session_token
+from pipeseal.controlplane.services.append_log import append_log, is_known_writer
+from pipeseal.controlplane.services.authenticate import (
+    verify_job_token,
+    verify_registration_token,
+    verify_session_token,
+)
 from pipeseal.controlplane.services.finish_job import finish_job
 from pipeseal.controlplane.services.ping import ping
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -38,12 +42,14 @@ PREFIX = "/v3"
 _SCHEME = "Token"
 _GZIP_OVERHEAD = 64 * 1024
 _INFLATE_INLINE = 16 * 1024
+_SMALL_BODY = 64 * 1024
 
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
 async def _register(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
+    verify_registration_token(plane, token)  # before the body is read
     body = await read_json(request, RegisterRequest, plane.settings.limits.max_body_bytes)
     return render(await register_agent(plane, token, body))
 
@@ -196,12 +202,28 @@ HANDLERS: dict[str, Handler] = {
 def agent_routes(plane: ControlPlane) -> list[Route]:
     """The endpoints of the Agent API, all below `/v3`."""
     return [
-        Route(PREFIX + route.path, _bound(plane, HANDLERS[route.name]), methods=[route.method]) for route in ROUTES
+        Route(PREFIX + route.path, _bound(plane, HANDLERS[route.name], route.token), methods=[route.method])
+        for route in ROUTES
     ]
 
 
-def _bound(plane: ControlPlane, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _bound(plane: ControlPlane, handler: Handler, token: Token) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        if token is Token.JOB and not _is_small(request):
+            await _check_job_token(plane, request)
         return await handler(plane, request)
 
     return endpoint
+
+
+def _is_small(request: Request) -> bool:
+    """Whether a body is so small that its token may be checked together with what it asks for."""
+    length = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
+    return length.isdecimal() and int(length) <= _SMALL_BODY
+
+
+async def _check_job_token(plane: ControlPlane, request: Request) -> None:
+    """Check a job's token before its body is read: strangers cannot fill the server's memory."""
+    job_id, token = request.path_params["job_id"], bearer(request, _SCHEME)
+    if not is_known_writer(plane, job_id, token):
+        await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))

@@ -34,6 +34,7 @@ from pipeseal.errors import MalformedInput
 
 _MAX_PAGE = 100
 _MAX_WAIT = 50
+_GATHER_SECONDS = 0.03
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
@@ -208,7 +209,9 @@ async def _show_build(plane: ControlPlane, request: Request) -> Response:
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0 or plane.dispatcher.closed:
                 return Response(status_code=304, headers={"ETag": tag})
-            await wait_for(event, left)
+            if await wait_for(event, left):
+                await asyncio.sleep(_GATHER_SECONDS)  # many jobs change at once: one look for all of them
+                event.clear()
 
 
 async def _cancel_build(plane: ControlPlane, request: Request) -> Response:

@@ -13,7 +13,7 @@ from pipeseal.controlplane.domain.agents import Rules, matches, meta_data_variab
 from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, checkout_variables, job_environment
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
-from pipeseal.controlplane.services.advance_build import advance_build
+from pipeseal.controlplane.services.advance_build import note_progress
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.dispatch import Session
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -69,7 +69,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
             if claimed is None:
                 raise _unavailable(f"is {job['state']}")
             job = claimed
-            advance_build(tx, plane, job["build_id"], now=now)
+            note_progress(tx, plane, job["build_id"], now=now)
         return _read_rows(tx, job)
 
     rows = await plane.database.write(claim)

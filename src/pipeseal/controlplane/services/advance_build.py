@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeseal.controlplane.domain.build import derive_state
-from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.job import ACTIVE, JobState
 from pipeseal.controlplane.domain.retry import Ending, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
 from pipeseal.controlplane.services.events import build_topic, log_topic
@@ -33,14 +33,28 @@ class _StepRules(msgspec.Struct):
     soft_fail: object = None
 
 
-def advance_build(tx: Transaction, plane: ControlPlane, build_id: str, *, now: int) -> None:
+def advance_build(
+    tx: Transaction,
+    plane: ControlPlane,
+    build_id: str,
+    *,
+    now: int,
+    requeued: bool = False,
+    ended_step: str | None = None,
+) -> None:
     """Let a build go on as far as it can, and tell those who wait.
 
     Parameters:
         now: the time of this transaction, microseconds since the epoch.
+        requeued: the transaction has itself put jobs into the queue.
+        ended_step: the step of the job that ended, when nothing else happened; settling is left out where that
+            cannot have let anything go on.
     """
     states = job_store.count_states(tx, build_id)
-    if any(state is JobState.WAITING for state, _, _ in states):
+    waiting = any(state is JobState.WAITING for state, _, _ in states)
+    if waiting and ended_step is not None and not requeued:
+        waiting = _may_unlock(tx, build_id, ended_step, {state for state, _, _ in states})
+    if waiting:
         groups = _apply_verdicts(tx, build_id, now)
         for group in groups:
             _admit(tx, plane, group, build_id, now)
@@ -48,9 +62,26 @@ def advance_build(tx: Transaction, plane: ControlPlane, build_id: str, *, now: i
     build = build_store.get_build(tx, build_id)
     state = derive_state(states, cancel_asked=build["cancel_asked_at"] is not None)
     build_store.set_state(tx, build_id, state, now=now)
-    ready = job_store.ready_jobs(tx, build_id=build_id, since=now)
+    ready = job_store.ready_jobs(tx, build_id=build_id, since=now) if waiting or requeued else []
     if ready:
         tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.add_all(ready)))
+    tx.after_commit(lambda: plane.events.publish(build_topic(build_id)))
+
+
+def _may_unlock(tx: Transaction, build_id: str, step_id: str, states: set[JobState]) -> bool:
+    """Whether the end of one job can have let a waiting step go on.
+
+    A step counts once all of its jobs have ended. Where no step names others, only barriers hold steps back; then
+    whatever is open stands before the first barrier that is shut, and keeps it shut.
+    """
+    if step_store.is_open(tx, step_id):
+        return False
+    return not (states & (ACTIVE | {JobState.BLOCKED})) or step_store.has_needs(tx, build_id)
+
+
+def note_progress(tx: Transaction, plane: ControlPlane, build_id: str, *, now: int) -> None:
+    """A job of a build was accepted or began: nothing can go on by that, but the build is under way."""
+    build_store.set_running(tx, build_id, now=now)
     tx.after_commit(lambda: plane.events.publish(build_topic(build_id)))
 
 
@@ -78,7 +109,7 @@ def _admit(tx: Transaction, plane: ControlPlane, group: str, build_id: str, now:
     """Fill a concurrency group; other builds whose jobs may go on now are told and brought up to date too."""
     for other in dict.fromkeys(job_store.admit_limited(tx, group, now=now)):
         if other != build_id:
-            advance_build(tx, plane, other, now=now)
+            advance_build(tx, plane, other, now=now, requeued=True)
 
 
 def leave_group(tx: Transaction, plane: ControlPlane, job: Row, *, now: int) -> None:
@@ -147,7 +178,8 @@ def end_job(
     if again:
         job_store.insert_retry(tx, job, id=plane.new_id(), kind="automatic", now=now)
     leave_group(tx, plane, job, now=now)
-    advance_build(tx, plane, job["build_id"], now=now)
+    ended_step = None if again else job["step_id"]
+    advance_build(tx, plane, job["build_id"], now=now, ended_step=ended_step)
     job_id, agent_id = job["id"], job["agent_id"]
     tx.after_commit(lambda: plane.events.publish(log_topic(job_id)))
     tx.after_commit(lambda: plane.events.call(lambda: _forget(plane, job_id, agent_id)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from hmac import compare_digest
 from sqlite3 import Row
 
 from pipeseal.controlplane.domain.job import HELD, JobState
-from pipeseal.controlplane.services.authenticate import verify_job_token
+from pipeseal.controlplane.domain.tokens import digest_token
+from pipeseal.controlplane.services.authenticate import job_not_running, verify_job_token
 from pipeseal.controlplane.services.events import log_topic, wait_for
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store.jobs import find_job
@@ -24,6 +26,16 @@ async def log_state(plane: ControlPlane, job_id: str) -> LogState:
         loaded = await plane.database.read(lambda tx: load_log_state(tx, job_id))
         state = plane.log_states.keep(job_id, loaded)
     return state
+
+
+def is_known_writer(plane: ControlPlane, job_id: str, token: str) -> bool:
+    """Whether memory already knows this token as that of the agent which writes this log.
+
+    Memory keeps the state of a log, and whose it is, until the job ends or is taken from its agent.
+    """
+    state = plane.log_states.find(job_id)
+    known = state.token_digest if state is not None else None
+    return known is not None and compare_digest(known, digest_token(token))
 
 
 async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: int, start: int, data: bytes) -> None:
@@ -44,10 +56,15 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
     limit = plane.settings.limits.max_log_bytes
     if end > limit:
         raise MalformedInput("log.limit", f"the log would reach {end} bytes; the limit is {limit} (max_log_bytes)")
-    job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
-    held = JobState(job["state"]) in HELD
+    held = is_known_writer(plane, job_id, token)
+    if not held:
+        job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+        if job["state"] == JobState.ACCEPTED:
+            raise job_not_running(job["state"])
+        held = JobState(job["state"]) in HELD
     state = await log_state(plane, job_id)
     state.sealed = state.sealed or not held
+    state.token_digest = digest_token(token) if held else None
     try:
         if not state.claim(sequence, start, end):
             await _landed(plane, job_id, state, sequence)

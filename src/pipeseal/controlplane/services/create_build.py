@@ -16,7 +16,7 @@ from pipeseal.controlplane.domain.job import RETRYABLE, JobState
 from pipeseal.controlplane.domain.retry import read_manual
 from pipeseal.controlplane.services.advance_build import advance_build, leave_group
 from pipeseal.controlplane.services.authenticate import not_found
-from pipeseal.controlplane.services.plan_pipeline import plan_pipeline, read_steps
+from pipeseal.controlplane.services.plan_pipeline import plan_pipeline, read_steps, run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.upload_pipeline import add_plan, facts_of
 from pipeseal.controlplane.store import builds as build_store
@@ -75,7 +75,7 @@ async def create_pipeline(
     if not repository:
         raise MalformedInput("request.malformed", "a pipeline needs a `repository`")
     configuration = configuration or DEFAULT_STEPS
-    await asyncio.to_thread(read_steps, plane, configuration)
+    await run_sized(len(configuration), lambda: read_steps(plane, configuration))
     now = plane.now()
 
     def change(tx: Transaction) -> None:
@@ -108,7 +108,7 @@ async def update_pipeline(plane: ControlPlane, slug: str, changes: dict[str, str
     if changes.get("repository") == "":
         raise MalformedInput("request.malformed", "a pipeline needs a `repository`")
     if configuration is not None:
-        await asyncio.to_thread(read_steps, plane, configuration)
+        await run_sized(len(configuration), lambda: read_steps(plane, configuration))
 
     def change(tx: Transaction) -> None:
         if build_store.find_pipeline(tx, slug) is None:
@@ -149,8 +149,9 @@ async def create_build(plane: ControlPlane, slug: str, new: NewBuild) -> int:
         "created_at": plane.now(),
     }
 
-    steps = await asyncio.to_thread(read_steps, plane, pipeline["configuration"])
-    plan = await asyncio.to_thread(plan_pipeline, plane, steps, facts_of(plane, columns, pipeline))
+    configuration = pipeline["configuration"]
+    steps = await run_sized(len(configuration), lambda: read_steps(plane, configuration))
+    plan = await run_sized(len(steps), lambda: plan_pipeline(plane, steps, facts_of(plane, columns, pipeline)))
     digest = hashlib.sha256(steps).hexdigest()
 
     def change(tx: Transaction) -> int:

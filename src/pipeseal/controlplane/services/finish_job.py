@@ -32,10 +32,14 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         VerificationError: `access.unknown_token`, `access.other_job`.
         Unavailable: `server.store`.
     """
-    job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
-    if JobState(job["state"]) not in HELD:
-        return
-    missing = await close_log(plane, job_id, await log_state(plane, job_id))
+    state = plane.log_states.find(job_id)
+    missing = 0
+    if state is None or state.in_flight or state.arrived.holes():
+        # The log is closed only for somebody who may close it, so the token is checked here and once more below.
+        job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+        if JobState(job["state"]) not in HELD:
+            return
+        missing = await close_log(plane, job_id, await log_state(plane, job_id))
     ending = read_ending(request)
     refusal = None if request.refusal is None else msgspec.json.encode(request.refusal).decode()
     reason = "" if request.refusal is None else request.refusal.message
@@ -45,7 +49,8 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         job = verify_job_token(tx, job_id, token)
         if JobState(job["state"]) not in HELD:
             return None
-        seal_log(tx, job_id, missing)
+        if missing:
+            seal_log(tx, job_id, missing)
         if request.ignore_agent_in_dispatches and job["agent_id"] is not None:
             agent_store.set_ignored(tx, job["agent_id"])
         end_job(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeseal.controlplane.domain.expand import BuildFacts, Expansion, Plan
 from pipeseal.errors import MalformedInput
 
 if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
+
+
+# Steps in settings are read again for every build; the same few texts come again and again.
+_KEPT_TEXTS = 64
+# What is shorter is read in less time than it takes to hand it to another thread.
+INLINE_BYTES = 16 * 1024
+
+
+T = TypeVar("T")
 
 
 def plan_pipeline(plane: ControlPlane, pipeline: bytes, facts: BuildFacts) -> Plan:
@@ -35,12 +47,22 @@ def read_steps(plane: ControlPlane, text: str) -> bytes:
     Raises:
         MalformedInput: the text is no pipeline, or is too long (`upload.limit`).
     """
-    from pipeseal.pipeline.parse import parse_pipeline
-    from pipeseal.pipeline.render import pipeline_value, render_json
-
     limit = plane.settings.limits.max_upload_bytes
     if len(text) > limit:
         raise MalformedInput(
             "upload.limit", f"the steps are longer than the limit of {limit} bytes (max_upload_bytes)"
         )
+    return _normalise(text)
+
+
+@lru_cache(_KEPT_TEXTS)
+def _normalise(text: str) -> bytes:
+    from pipeseal.pipeline.parse import parse_pipeline
+    from pipeseal.pipeline.render import pipeline_value, render_json
+
     return render_json(pipeline_value(parse_pipeline(text, source="pipeline settings"))).encode()
+
+
+async def run_sized(size: int, work: Callable[[], T]) -> T:
+    """Do `work` here when it is about little text, in another thread when it is about much."""
+    return work() if size <= INLINE_BYTES else await asyncio.to_thread(work)

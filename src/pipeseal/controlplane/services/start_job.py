@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeseal.agentapi.messages import JobState as JobStateMessage
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
-from pipeseal.controlplane.services.advance_build import advance_build, end_job
+from pipeseal.controlplane.services.advance_build import end_job, note_progress
 from pipeseal.controlplane.services.authenticate import job_not_running, verify_job_token
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
@@ -28,7 +28,7 @@ async def start_job(plane: ControlPlane, job_id: str, token: str) -> None:
         match JobState(job["state"]):
             case JobState.ACCEPTED:
                 job_store.start_job(tx, job_id, now=now)
-                advance_build(tx, plane, job["build_id"], now=now)
+                note_progress(tx, plane, job["build_id"], now=now)
             case JobState.RUNNING:
                 pass
             case JobState.CANCELING | JobState.TIMING_OUT if job["started_at"] is None:

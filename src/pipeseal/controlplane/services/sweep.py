@@ -29,7 +29,7 @@ def end_jobs_of_agent(tx: Transaction, plane: ControlPlane, agent_id: str, *, no
     for job in job_store.held_jobs(tx, agent_id):
         if job["state"] == JobState.ACCEPTED:
             job_store.release_job(tx, job["id"], now=now)
-            advance_build(tx, plane, job["build_id"], now=now)
+            advance_build(tx, plane, job["build_id"], now=now, requeued=True)
         else:
             reason = "the agent vanished while it ran the job"
             end_job(tx, plane, job, Ending(NO_STATUS, "", AGENT_LOST), now=now, by_agent=False, reason=reason)

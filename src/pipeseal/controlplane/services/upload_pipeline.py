@@ -16,7 +16,7 @@ from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.services.advance_build import advance_build, leave_group
 from pipeseal.controlplane.services.authenticate import job_not_running, not_found, verify_job_token
-from pipeseal.controlplane.services.plan_pipeline import plan_pipeline
+from pipeseal.controlplane.services.plan_pipeline import plan_pipeline, run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store import steps as step_store
@@ -64,7 +64,7 @@ async def upload_pipeline(plane: ControlPlane, job_id: str, token: str, request:
     done, facts = await plane.database.read(look)
     if done is not None or facts is None:
         return done or []
-    plan = await asyncio.to_thread(plan_pipeline, plane, pipeline, facts)
+    plan = await run_sized(len(pipeline), lambda: plan_pipeline(plane, pipeline, facts))
     now = plane.now()
 
     def change(tx: Transaction) -> list[str]:

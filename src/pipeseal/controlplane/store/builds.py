@@ -107,3 +107,12 @@ def set_state(tx: Transaction, build_id: str, state: BuildState, *, now: int) ->
         now=now,
     )
     return changed > 0
+
+
+def set_running(tx: Transaction, build_id: str, *, now: int) -> None:
+    """A build of which nothing had started is running now."""
+    tx.run(
+        "UPDATE builds SET state = 'running', started_at = :now WHERE id = :id AND state = 'scheduled'",
+        id=build_id,
+        now=now,
+    )

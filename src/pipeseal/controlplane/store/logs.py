@@ -76,7 +76,8 @@ class Intervals:
 class LogState:
     """What is known of one unfinished log: chunks by sequence, and the bytes they cover.
 
-    `claimed` are bytes that some request is writing; `arrived` those that are durable.
+    `claimed` are bytes that some request is writing; `arrived` those that are durable. `token_digest` is that of the
+    token with which the agent that holds the job proved itself.
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ class LogState:
         self.arrived = Intervals()
         self.in_flight: set[int] = set()
         self.sealed = False
+        self.token_digest: str | None = None
 
     def claim(self, sequence: int, start: int, end: int) -> bool:
         """Claim a chunk for writing; False when the same chunk is there, or is just being written.

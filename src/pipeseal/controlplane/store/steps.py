@@ -149,3 +149,22 @@ def dependency_edges(tx: Transaction, build_id: str) -> tuple[dict[str, list[str
         if row["key"] and row["depends_on"] is not None:
             edges[row["key"]] = [dependency.step for dependency in _DEPENDENCIES.decode(row["depends_on"])]
     return edges, {row["key"] for row in rows if row["key"]}
+
+
+def is_open(tx: Transaction, step_id: str) -> bool:
+    """Whether a step has jobs that have not ended."""
+    row = tx.one(
+        f"SELECT 1 AS one FROM jobs WHERE step_id = :step_id AND state NOT IN ({_ENDED}) LIMIT 1",  # noqa: S608  (constants of this program; values are parameters)
+        step_id=step_id,
+    )
+    return row is not None
+
+
+def has_needs(tx: Transaction, build_id: str) -> bool:
+    """Whether any step of a build names steps that it needs, or is a group."""
+    row = tx.one(
+        "SELECT 1 AS one FROM steps WHERE build_id = :build_id "
+        "AND (depends_on IS NOT NULL OR kind = 'group') LIMIT 1",
+        build_id=build_id,
+    )
+    return row is not None

@@ -77,6 +77,7 @@ CREATE TABLE steps (
     content                  TEXT NOT NULL
 );
 CREATE INDEX steps_by_build ON steps (build_id, position);
+CREATE INDEX steps_with_needs ON steps (build_id) WHERE depends_on IS NOT NULL OR kind = 'group';
 
 CREATE TABLE jobs (
     id                   TEXT PRIMARY KEY,
@@ -116,7 +117,7 @@ CREATE TABLE jobs (
     finished_at          BIGINT,
     deadline_at          BIGINT
 );
-CREATE INDEX jobs_by_build ON jobs (build_id);
+CREATE INDEX jobs_by_build ON jobs (build_id, state, soft_failed, retried_in);
 CREATE INDEX jobs_by_step ON jobs (step_id);
 CREATE UNIQUE INDEX jobs_by_token ON jobs (token_digest) WHERE token_digest IS NOT NULL;
 CREATE INDEX jobs_scheduled ON jobs (state) WHERE state = 'scheduled';
