@@ -104,6 +104,18 @@ def test_bytes_that_are_no_text_are_replaced_in_the_pipeline_and_kept_among_vari
     assert after.steps == [CommandStep("h\ufffd hé")]
 
 
+def test_variables_that_multiply_are_refused_before_they_fill_memory() -> None:
+    lines = ["env:", "  A0: xxxxxxxxxx", *[f'  A{i}: "{f"$A{i - 1}" * 10}"' for i in range(1, 12)], "steps: []"]
+    with pytest.raises(MalformedInput) as refused:
+        interpolate_pipeline(parse_pipeline("\n".join(lines)), {})
+    assert refused.value.code == "input.too_large" and "`env.A7`" in refused.value.message
+    large = parse_pipeline("steps: [" + "{command: $A}, " * 100 + "]")
+    with pytest.raises(MalformedInput) as refused:
+        interpolate_pipeline(large, {"A": "x" * 1_000_000})
+    assert refused.value.code == "input.too_large"
+    interpolate_pipeline(large, {"A": "x" * 10_000})
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column", "place"),
     [

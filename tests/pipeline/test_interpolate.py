@@ -141,6 +141,14 @@ def test_identifiers(text: str, names: list[str]) -> None:
     ]
 
 
+def test_expanded_text_may_not_be_too_large() -> None:
+    assert interpolate_text("a$V${NOPE:-$V}", {"V": "xx"}, max_characters=5) == "axxxx"
+    for text in ("a$V${NOPE:-$V}", "$V" * 1_000_000):
+        with pytest.raises(MalformedInput) as refused:
+            interpolate_text(text, {"V": "xx"}, max_characters=4)
+        assert refused.value.code == "input.too_large"
+
+
 def test_hostile_nesting_takes_bounded_time() -> None:
     started = time.process_time()
     find_identifiers("$${A:-" * 90 + "}" * 90)

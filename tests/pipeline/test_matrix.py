@@ -135,6 +135,13 @@ def test_unknown_tokens_fail_the_step_wherever_they_are(token: str, member: str)
     assert token in refused.value.message and ("if" if member == "rest" else member) in refused.value.message
 
 
+def test_values_that_multiply_are_refused_before_they_fill_memory() -> None:
+    step = CommandStep("{{matrix}}" * 1_000, matrix=Matrix({"": ["x" * 1_000_000]}))
+    with pytest.raises(MalformedInput) as refused:
+        interpolate_matrix(step, {"": "x" * 1_000_000})
+    assert refused.value.code == "input.too_large"
+
+
 def test_an_empty_combination_replaces_nothing() -> None:
     step = CommandStep("{{matrix}}")
     assert interpolate_matrix(step, {}) == step

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.coerce import Path
-from pipeseal.pipeline.interpolate import interpolate_text
+from pipeseal.pipeline.interpolate import MAX_CHARACTERS, interpolate_text
 from pipeseal.pipeline.jsontext import show_path
 from pipeseal.pipeline.steps import Pipeline
 from pipeseal.pipeline.transform import Located, transform_checkout, transform_rest, transform_steps
@@ -33,21 +33,35 @@ def interpolate_pipeline(
         surrogate escapes where bytes are no UTF-8, as in `os.environ`).
 
     Raises:
-        MalformedInput: `interpolation.syntax` and `interpolation.unset`, with the step and member it happened in.
+        MalformedInput: `interpolation.syntax`, `interpolation.unset` and `input.too_large`, with the step and member
+            it happened in.
     """
     variables = dict(env)
-    # Expansion of a text is a pure function of the variables, which stand still after the env block.
+    left = MAX_CHARACTERS
+
+    def expand(text: str) -> str:
+        nonlocal left
+        expanded = interpolate_text(text, variables, max_characters=left)
+        left -= len(expanded)
+        return expanded
+
+    own = _interpolate_env(pipeline, variables, expand, prefer_runtime_env=prefer_runtime_env)
+    # From here on variables stand still, and so does what a text expands to.
     known: dict[str, str] = {}
 
     def rewrite(text: str) -> str:
+        nonlocal left
         if "$" not in text:
             return text
         done = known.get(text)
         if done is None:
-            done = known[text] = scrub(interpolate_text(text, variables))
+            done = known[text] = scrub(expand(text))
+        elif len(done) > left:
+            return expand(text)
+        else:
+            left -= len(done)
         return done
 
-    own = _interpolate_env(pipeline, variables, prefer_runtime_env=prefer_runtime_env)
     try:
         with collector_paused():
             steps = transform_steps(pipeline.steps, rewrite)
@@ -71,7 +85,9 @@ def interpolate_pipeline(
     return interpolated, variables
 
 
-def _interpolate_env(pipeline: Pipeline, variables: dict[str, str], *, prefer_runtime_env: bool) -> dict[str, str]:
+def _interpolate_env(
+    pipeline: Pipeline, variables: dict[str, str], expand: Callable[[str], str], *, prefer_runtime_env: bool
+) -> dict[str, str]:
     waiting = dict(pipeline.env)
     done: dict[str, tuple[int, str]] = {}
     for place, old in enumerate(pipeline.env):
@@ -79,8 +95,8 @@ def _interpolate_env(pipeline: Pipeline, variables: dict[str, str], *, prefer_ru
             continue
         value = waiting.pop(old)
         try:
-            new = interpolate_text(old, variables)
-            value = interpolate_text(value, variables)
+            new = expand(old)
+            value = expand(value)
         except MalformedInput as error:
             raise _placed(pipeline, ("env", old), error) from None
         # A new name takes the old one's place, and drops whoever has that name.

@@ -18,6 +18,7 @@ from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.values import MAX_INT64, MIN_INT64, pack, unpack
 
 MAX_NESTING: Final = 100
+MAX_CHARACTERS: Final = 64 * 1024 * 1024  # of expanded text
 
 # The reference's classes are those of Unicode 15.0. First and last of what 14.0 (Python 3.11) lacks.
 _NEW_IN_15_0: Final = (
@@ -275,7 +276,7 @@ def _shorten(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _expand(parts: tuple[_Part, ...], env: Mapping[str, str]) -> str:
+def _expand(parts: tuple[_Part, ...], env: Mapping[str, str], left: int) -> str:
     expanded: list[str] = []
     for part in parts:
         if isinstance(part, str):
@@ -283,22 +284,29 @@ def _expand(parts: tuple[_Part, ...], env: Mapping[str, str]) -> str:
         elif isinstance(part, _Escaped):
             expanded.append("$")
         else:
-            expanded.append(_expand_variable(part, env))
+            expanded.append(_expand_variable(part, env, left))
+        left -= len(expanded[-1])
+        if left < 0:
+            raise MalformedInput(
+                "input.too_large",
+                "the text is too large once its variables are expanded",
+                help="Use fewer variables that hold other variables several times.",
+            )
     return "".join(expanded)
 
 
-def _expand_variable(variable: _Variable, env: Mapping[str, str]) -> str:
+def _expand_variable(variable: _Variable, env: Mapping[str, str], left: int) -> str:
     value = env.get(variable.name)
     match variable.operator:
         case ":-":
-            return value or _expand(variable.word, env)
+            return value or _expand(variable.word, env, left)
         case "-":
-            return _expand(variable.word, env) if value is None else value
+            return _expand(variable.word, env, left) if value is None else value
         case "?":
             if value is None:
                 raise MalformedInput(
                     "interpolation.unset",
-                    f"${variable.name}: {_expand(variable.word, env) or 'not set'}",
+                    f"${variable.name}: {_expand(variable.word, env, left) or 'not set'}",
                     help=f"Set {variable.name}, or give it a default: `${{{variable.name}:-word}}`.",
                     evidence={"near": f"${{{variable.name}?"},
                 )
@@ -327,23 +335,24 @@ def _cut(value: str, variable: _Variable) -> str:
     return unpack(packed[start:end])
 
 
-def interpolate_text(text: str, env: Mapping[str, str]) -> str:
+def interpolate_text(text: str, env: Mapping[str, str], *, max_characters: int = MAX_CHARACTERS) -> str:
     """`text` with its variables expanded.
 
     Parameters:
         text: any text.
         env: variables by name.
+        max_characters: how large the expanded text may be.
 
     Returns:
         The expanded text, with surrogate escapes for bytes that are no UTF-8.
 
     Raises:
-        MalformedInput: `interpolation.syntax`; `interpolation.unset` for a required variable that is not set. The
-            evidence `near` is how the offending part begins.
+        MalformedInput: `interpolation.syntax`; `interpolation.unset` for a required variable that is not set (the
+            evidence `near` is how the offending part begins); `input.too_large`.
     """
     if "$" not in text:
         return text
-    expanded = _expand(_Parser(text, potentials=False).parse(), env)
+    expanded = _expand(_Parser(text, potentials=False).parse(), env, max_characters)
     if expanded.isascii():
         return expanded
     # Halves of a character that meet again are that character.

@@ -9,6 +9,7 @@ from typing import Final
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.coerce import Misfit, Path, name, spread_nameless, text_of, texts_of, without
+from pipeseal.pipeline.interpolate import MAX_CHARACTERS
 from pipeseal.pipeline.steps import Adjustment, CommandStep, Matrix
 from pipeseal.pipeline.transform import Located, transform_step
 from pipeseal.pipeline.values import MAX_INT64, Value, describe
@@ -168,14 +169,18 @@ def interpolate_matrix(step: CommandStep, permutation: Mapping[str, str]) -> Com
 
     Raises:
         VerificationError: the combination is not allowed, see `verify_permutation`.
-        MalformedInput: `matrix.token`: a token names a dimension that the combination does not have.
+        MalformedInput: `matrix.token`: a token names a dimension that the combination does not have;
+            `input.too_large`.
     """
     verify_permutation(step.matrix, permutation)
     if not permutation:
         return replace(step)
     values = {f".{dimension}" if dimension else "": value for dimension, value in permutation.items()}
 
+    left = MAX_CHARACTERS
+
     def put(match: re.Match[str]) -> str:
+        nonlocal left
         token = match[1] or ""
         if token not in values:
             raise MalformedInput(
@@ -183,6 +188,9 @@ def interpolate_matrix(step: CommandStep, permutation: Mapping[str, str]) -> Com
                 f"{match[0]!r} names no dimension of the matrix",
                 evidence={"dimensions": ", ".join(sorted(permutation))},
             )
+        left -= len(values[token])
+        if left < 0:
+            raise MalformedInput("input.too_large", "the step is too large once its matrix values are in place")
         return values[token]
 
     def rewrite(text: str) -> str:
