@@ -14,8 +14,10 @@ from pathlib import Path
 
 NAME = "buildkite-agent"
 
+# Collecting garbage on the way out takes a tenth of an upload's time and gains nothing (`gc.freeze` leaves none).
 _BODY = """\
-import sys
+import atexit, gc, sys
+atexit.register(gc.freeze)
 sys.path += {paths!r}
 sys.argv[0] = {name!r}
 from pipeseal.agent.inside import run

@@ -6,6 +6,8 @@ under that name every failure exits with 1, as scripts expect there.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import re
 import sys
 from collections.abc import Sequence
@@ -181,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Parameters:
         arguments: the words after the program's name; `sys.argv[1:]` when None.
     """
+    # Nothing is gained by collecting garbage on the way out, and it takes a sixth of a small command's time.
+    atexit.register(gc.freeze)
     name = Path(sys.argv[0]).name
     as_agent = name == "buildkite-agent"
     try:
