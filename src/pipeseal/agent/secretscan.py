@@ -23,10 +23,13 @@ def find_leaks(pipeline: Pipeline, variables: Mapping[str, str], patterns: Seque
         variables: the uploader's variables, without those of the pipeline.
         patterns: what secret variables are called.
     """
+    pairs = _all_env(pipeline)
+    # Thousands of steps have the same few names.
+    secret = {name for name in dict(pairs) if is_secret_name(name, patterns)}
     names = {
         name
-        for name, value in _all_env(pipeline)
-        if is_secret_name(name, patterns) and len(value.encode()) >= MIN_BYTES and not _is_reference(value)
+        for name, value in pairs
+        if name in secret and len(value.encode()) >= MIN_BYTES and not _is_reference(value)
     }
     hidden, _ = find_secrets(variables, patterns)
     if hidden:
