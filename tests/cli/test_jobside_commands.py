@@ -408,6 +408,22 @@ def test_an_oidc_token_is_asked_for_as_told(server: FakeJobServer) -> None:
     assert run(server, "oidc", "request-token", "--lifetime", "-1").status == 1
 
 
+# --- documentation ------------------------------------------------------------------------------------------------
+
+
+def test_every_command_of_a_job_is_on_its_page() -> None:
+    from pipeseal.cli import COMMANDS
+
+    modules = {
+        "agent_control", "annotate", "artifact", "build_cancel", "env", "job_update", "lock", "meta_data", "oidc",
+        "redactor", "secret", "step", "workdir",
+    }  # fmt: skip
+    page = (Path(__file__).parents[2] / "docs/reference/job-commands.md").read_text(encoding="utf-8")
+    ours = [command for command, (module, _) in COMMANDS.items() if module in modules]
+    assert len(ours) > 25
+    assert [command for command in ours if f"`{command}`" not in page] == []
+
+
 # --- cost ---------------------------------------------------------------------------------------------------------
 
 
