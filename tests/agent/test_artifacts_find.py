@@ -61,6 +61,19 @@ def test_paths_above_the_working_directory_say_so(tree: Path, monkeypatch: pytes
     assert paths("../*.log") == ["../b.log"]
 
 
+def test_a_search_can_begin_elsewhere_than_in_this_process(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (tree / "linked").symlink_to("d")
+    for follow in (False, True):
+        search = Search("d/**/*.txt;b.log;linked/*;../nowhere/*", directory=str(tree), follow_links=follow)
+        found = {file.path: file.source for file in collect_files(search)}
+        assert found == {path: str(tree / path) for path in ("d/c.txt", "d/e/f.txt", "b.log", "linked/c.txt")}
+    assert [file.path for file in collect_files(Search("b.log", literal=True, directory=str(tree)))] == ["b.log"]
+    assert collect_files(Search("**/*")) == []
+
+
 def test_home_is_expanded(tree: Path) -> None:
     found = collect_files(Search("~/*.log"), home=str(tree))
     assert [file.source for file in found] == [str(tree / "b.log")]

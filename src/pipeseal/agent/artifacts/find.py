@@ -23,7 +23,7 @@ class ArtifactFile(NamedTuple):
     """A file that will be an artifact.
 
     Parameters:
-        path: the artifact's path: relative to the working directory, or to `/` when the pattern was absolute.
+        path: the artifact's path: relative to where the search began, or to `/` when the pattern was absolute.
         source: where the file is.
         size: in bytes.
         sha1, sha256: checksums in lower-case hexadecimal.
@@ -49,6 +49,7 @@ class Search(NamedTuple):
         literal: they are paths, not patterns.
         follow_links: look into folders that are symbolic links.
         skip_links: leave out files that are symbolic links.
+        directory: where relative patterns begin; empty for the working directory of this process.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Search(NamedTuple):
     literal: bool = False
     follow_links: bool = False
     skip_links: bool = False
+    directory: str = ""
 
 
 def split_paths(text: str, delimiter: str) -> list[str]:
@@ -84,14 +86,14 @@ def find_paths(search: Search, *, home: str = "", warn: Warn = lambda _text: Non
         by_root.setdefault(normal_root(pattern), []).append(pattern)
     for root, patterns in by_root.items():
         if any(pattern.names_one_path for pattern in patterns):
-            yield from _one_path(root, warn)
+            yield from _one_path(root, search.directory, warn)
         if not all(pattern.names_one_path for pattern in patterns):
-            yield from _walk(root, Automaton(patterns), search.follow_links, warn)
+            yield from _Walk(search, warn).below(root, Automaton(patterns))
 
 
-def _one_path(path: str, warn: Warn) -> Iterator[str]:
+def _one_path(path: str, directory: str, warn: Warn) -> Iterator[str]:
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  (a path of any spelling)
+        mode = os.stat(posixpath.join(directory, path)).st_mode  # noqa: PTH116  (a path of any spelling)
     except OSError as error:
         warn(f"{escape_control(path)}: {error.strerror}")
         return
@@ -110,59 +112,61 @@ class _Folder(NamedTuple):
     identities: frozenset[tuple[int, int]]
 
 
-def _walk(root: str, automaton: Automaton, follow_links: bool, warn: Warn) -> Iterator[str]:
+class _Walk:
     """Depth first, names in order, only where a pattern could still match."""
-    first = _open_folder(root, automaton.places(automaton.start), frozenset(), follow_links, warn)
-    open_folders = [first] if first else []
-    while open_folders:
-        folder = open_folders[-1]
-        entry = next(folder.entries, None)
-        if entry is None:
-            open_folders.pop()
-            continue
-        state = automaton.step(automaton.state(folder.places), entry.name)
-        if state == Automaton.NOWHERE:
-            continue
-        path = entry.name if folder.path == "." else posixpath.join(folder.path, entry.name)
-        is_folder = _is_folder(entry, follow_links)
-        if not is_folder:
-            if automaton.accepts(state):
-                yield path
-            continue
-        inside = automaton.step(state, "/")
-        if inside != Automaton.NOWHERE:
-            places = automaton.places(inside)
-            opened = _open_folder(path, places, folder.identities, follow_links, warn)
-            if opened:
-                open_folders.append(opened)
 
+    def __init__(self, search: Search, warn: Warn) -> None:
+        self._directory = search.directory
+        self._follow_links = search.follow_links
+        self._warn = warn
 
-def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=follow_links)
-    except OSError:  # a link that leads in a circle
-        return False
+    def below(self, root: str, automaton: Automaton) -> Iterator[str]:
+        first = self._open_folder(root, automaton.places(automaton.start), frozenset())
+        open_folders = [first] if first else []
+        while open_folders:
+            folder = open_folders[-1]
+            entry = next(folder.entries, None)
+            if entry is None:
+                open_folders.pop()
+                continue
+            state = automaton.step(automaton.state(folder.places), entry.name)
+            if state == Automaton.NOWHERE:
+                continue
+            path = entry.name if folder.path == "." else posixpath.join(folder.path, entry.name)
+            if not self._is_folder(entry):
+                if automaton.accepts(state):
+                    yield path
+                continue
+            inside = automaton.step(state, "/")
+            if inside != Automaton.NOWHERE:
+                opened = self._open_folder(path, automaton.places(inside), folder.identities)
+                if opened:
+                    open_folders.append(opened)
 
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir(follow_symlinks=self._follow_links)
+        except OSError:  # a link that leads in a circle
+            return False
 
-def _open_folder(
-    path: str, places: frozenset[int], above: frozenset[tuple[int, int]], follow_links: bool, warn: Warn
-) -> _Folder | None:
-    try:
-        if follow_links:
-            facts = os.stat(path)  # noqa: PTH116  (a path of any spelling)
-            identity = (facts.st_dev, facts.st_ino)
-            if identity in above:
-                warn(f"{escape_control(path)} leads back to a folder above it; not followed")
-                return None
-            above |= {identity}
-        with os.scandir(path) as entries:
-            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except FileNotFoundError:
-        return None  # a pattern for what may not be there
-    except OSError as error:
-        warn(f"cannot look into {escape_control(path)}: {error.strerror}")
-        return None
-    return _Folder(path, iter(ordered), places, above)
+    def _open_folder(self, path: str, places: frozenset[int], above: frozenset[tuple[int, int]]) -> _Folder | None:
+        place = posixpath.join(self._directory, path)
+        try:
+            if self._follow_links:
+                facts = os.stat(place)  # noqa: PTH116  (a path of any spelling)
+                identity = (facts.st_dev, facts.st_ino)
+                if identity in above:
+                    self._warn(f"{escape_control(path)} leads back to a folder above it; not followed")
+                    return None
+                above |= {identity}
+            with os.scandir(place) as entries:
+                ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except FileNotFoundError:
+            return None  # a pattern for what may not be there
+        except OSError as error:
+            self._warn(f"cannot look into {escape_control(path)}: {error.strerror}")
+            return None
+        return _Folder(path, iter(ordered), places, above)
 
 
 def collect_files(
@@ -176,7 +180,7 @@ def collect_files(
     """Find the files of a search and read each once, for its checksums.
 
     Parameters:
-        search: what to look for, seen from the working directory.
+        search: what to look for.
         content_type: media type of all of them; empty to tell it from each name.
         home: the home folder, for `~/`.
         workers: how many files to read at once.
@@ -189,12 +193,12 @@ def collect_files(
     """
     if not all(" " <= character <= "~" for character in content_type):
         raise ConfigurationError("artifact.content_type", f"{escape_control(content_type)!r} is no media type")
-    working_directory = os.getcwd()  # noqa: PTH109  (text: a job's names need not be UTF-8)
+    start_at = os.path.abspath(search.directory)  # noqa: PTH100  (text: a job's names need not be UTF-8)
 
     def sources() -> Iterator[tuple[str, str]]:
         seen = set()
         for path in find_paths(search, home=home, warn=warn):
-            source = posixpath.normpath(posixpath.join(working_directory, path))
+            source = posixpath.normpath(posixpath.join(start_at, path))
             if source in seen:
                 continue
             seen.add(source)
@@ -213,7 +217,7 @@ def collect_files(
             if not stat.S_ISREG(mode):
                 warn(f"{escape_control(path)} is no regular file; left out")
                 continue
-            start = "/" if path.startswith("/") else working_directory
+            start = "/" if path.startswith("/") else start_at
             yield posixpath.relpath(source, start), source
 
     def read(item: tuple[str, str]) -> ArtifactFile:
