@@ -43,6 +43,14 @@ def test_registration_answers_what_an_agent_needs(running: RunningServer) -> Non
     assert echo.json["received_at"]
 
 
+def test_a_registration_token_can_be_looked_at(running: RunningServer) -> None:
+    api = running.api
+    answer = api.agent_call("GET", "/token", api.registration_token)
+    assert answer.json["organization_slug"] == "local"
+    assert api.registration_token not in answer.body.decode()
+    assert api.agent_call("GET", "/token", "wrong").status == 401
+
+
 def test_an_idle_ping_is_held_and_then_answered_with_json(running: RunningServer) -> None:
     agent = FakeAgent(running.api)
     begin = time.monotonic()
@@ -263,7 +271,9 @@ def test_meta_data_is_set_read_and_listed(running: RunningServer) -> None:
     assert running.api.build()["meta_data"] == {"b": "", key: "commit é"}
 
 
-def test_finish_keeps_status_signal_and_refusal_and_may_be_repeated(running: RunningServer) -> None:
+def test_finish_keeps_status_signal_and_refusal_and_may_be_repeated(
+    running: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
     running.api.create_pipeline(STEPS)
     running.api.create_build()
     job = FakeAgent(running.api).take()
@@ -283,6 +293,11 @@ def test_finish_keeps_status_signal_and_refusal_and_may_be_repeated(running: Run
     assert shown["signal_reason"] == "signature_rejected"
     assert shown["refusal"] == refusal
     assert shown["reason"] == refusal["message"]
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert "[command.differs]" in said[0]
+    assert "differs: command" in said[0]
+    assert "signed: sha256 aa" in said[0]
 
 
 @pytest.mark.parametrize(("status", "stored"), [("", -1), ("abc", -1), ("-1", -1), ("255", 255), ("1" * 30, -1)])

@@ -51,6 +51,9 @@ def default_data_folder() -> Path:
 @click.option("--max-jobs-per-matrix", type=click.IntRange(1), default=50)
 @click.option("--max-upload-bytes", type=click.IntRange(1024), default=16 * 1024 * 1024)
 @click.option("--max-log-bytes", type=click.IntRange(1024), default=1024 * 1024 * 1024)
+@click.option(
+    "--log-level", type=click.Choice(["info", "warning", "error"]), default="info", help="On standard error."
+)
 def server(
     data: Path | None,
     listen: str,
@@ -69,6 +72,7 @@ def server(
     max_jobs_per_matrix: int,
     max_upload_bytes: int,
     max_log_bytes: int,
+    log_level: str,
 ) -> None:
     """Run a control plane: agents connect to it, builds wait in it, logs are kept by it. It is never believed.
 
@@ -91,7 +95,8 @@ def server(
 
     if not SLUG.fullmatch(organization):
         raise click.BadParameter("lower-case letters, digits and single dashes", param_hint="--organization")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("pipeseal.server").setLevel(log_level.upper())
     limits = Limits(
         max_jobs_per_upload=max_jobs_per_upload,
         max_jobs_per_build=max_jobs_per_build,

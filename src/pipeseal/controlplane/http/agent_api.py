@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
@@ -39,6 +40,7 @@ from pipeseal.controlplane.services.upload_pipeline import UploadRequest, upload
 from pipeseal.errors import MalformedInput
 
 PREFIX = "/v3"
+TOKEN_PATH = "/token"  # not in the contract: agents do not ask it, only people who wonder about a token  # noqa: S105
 _SCHEME = "Token"
 _GZIP_OVERHEAD = 64 * 1024
 _INFLATE_INLINE = 16 * 1024
@@ -52,6 +54,26 @@ async def _register(plane: ControlPlane, request: Request) -> Response:
     verify_registration_token(plane, token)  # before the body is read
     body = await read_json(request, RegisterRequest, plane.settings.limits.max_body_bytes)
     return render(await register_agent(plane, token, body))
+
+
+class _TokenDescription(msgspec.Struct):
+    uuid: str
+    description: str
+    token_type: str
+    organization_slug: str
+    organization_uuid: str
+
+
+async def _describe_token(plane: ControlPlane, request: Request) -> Response:
+    digest = verify_registration_token(plane, bearer(request, _SCHEME))
+    description = _TokenDescription(
+        uuid=str(UUID(digest[:32])),
+        description=plane.registration_digests[digest],
+        token_type="registration",  # noqa: S106  (a word)
+        organization_slug=plane.settings.organization,
+        organization_uuid=plane.organization_id,
+    )
+    return render(description)
 
 
 async def _connect(plane: ControlPlane, request: Request) -> Response:
@@ -204,7 +226,7 @@ def agent_routes(plane: ControlPlane) -> list[Route]:
     return [
         Route(PREFIX + route.path, _bound(plane, HANDLERS[route.name], route.token), methods=[route.method])
         for route in ROUTES
-    ]
+    ] + [Route(PREFIX + TOKEN_PATH, _bound(plane, _describe_token, Token.REGISTRATION), methods=["GET"])]
 
 
 def _bound(plane: ControlPlane, handler: Handler, token: Token) -> Callable[[Request], Awaitable[Response]]:

@@ -6,12 +6,13 @@ where a job that an agent holds is ended.
 
 from __future__ import annotations
 
+import logging
 from sqlite3 import Row
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeseal.controlplane.domain.build import derive_state
+from pipeseal.controlplane.domain.build import FINISHED, derive_state
 from pipeseal.controlplane.domain.job import ACTIVE, JobState
 from pipeseal.controlplane.domain.retry import Ending, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
@@ -24,6 +25,8 @@ from pipeseal.controlplane.store.logs import load_log_state, seal_log
 
 if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
+
+_log = logging.getLogger("pipeseal.server")
 
 
 class _StepRules(msgspec.Struct):
@@ -61,7 +64,9 @@ def advance_build(
         states = job_store.count_states(tx, build_id)
     build = build_store.get_build(tx, build_id)
     state = derive_state(states, cancel_asked=build["cancel_asked_at"] is not None)
-    build_store.set_state(tx, build_id, state, now=now)
+    if build_store.set_state(tx, build_id, state, now=now) and state in FINISHED:
+        number = build["number"]
+        tx.after_commit(lambda: _log.info("build %s (#%d) %s", build_id, number, state))
     ready = job_store.ready_jobs(tx, build_id=build_id, since=now) if waiting or requeued else []
     if ready:
         tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.add_all(ready)))

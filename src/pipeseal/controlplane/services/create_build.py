@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, field
 from sqlite3 import Row
@@ -27,6 +28,7 @@ from pipeseal.errors import MalformedInput
 # What existing users have in their settings: their own pipeline file, uploaded by the first job.
 DEFAULT_STEPS = 'steps:\n  - label: ":pipeline: Upload"\n    command: buildkite-agent pipeline upload\n'
 
+_log = logging.getLogger("pipeseal.server")
 _MAX_TEXT = 4_096
 _MAX_MESSAGE = 64 * 1024
 _MAX_VARIABLES = 1_000
@@ -176,7 +178,9 @@ async def create_build(plane: ControlPlane, slug: str, new: NewBuild) -> int:
         advance_build(tx, plane, build_id, now=now)
         return number
 
-    return await asyncio.shield(plane.database.write(change))
+    number = await asyncio.shield(plane.database.write(change))
+    _log.info("build %s (#%d) of %s: %d jobs", build_id, number, slug, plan.job_count)
+    return number
 
 
 async def rebuild(plane: ControlPlane, slug: str, number: int) -> int:

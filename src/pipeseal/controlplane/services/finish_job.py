@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 
 import msgspec
 
-from pipeseal.agentapi.messages import FinishRequest
+from pipeseal.agentapi.messages import FinishRequest, Refusal
 from pipeseal.controlplane.domain.job import HELD, JobState
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
 from pipeseal.controlplane.services.advance_build import end_job
@@ -17,8 +18,11 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.controlplane.store.logs import seal_log
+from pipeseal.errors import escape_control
 
 _MAX_TEXT = 200
+_MAX_LINE = 2_000
+_log = logging.getLogger("pipeseal.server")
 
 
 async def finish_job(plane: ControlPlane, job_id: str, token: str, request: FinishRequest) -> None:
@@ -69,10 +73,21 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
 
     agent_id = await asyncio.shield(plane.database.write(change))
     session = plane.sessions.get(agent_id or "")
+    if agent_id is not None and request.refusal is not None:
+        _log_refusal(job_id, session.name if session is not None else agent_id, request.refusal)
     if session is not None:
         session.ignored = session.ignored or request.ignore_agent_in_dispatches
         if session.job_id == job_id:
             session.job_id = None
+
+
+def _log_refusal(job_id: str, agent: str, refusal: Refusal) -> None:
+    """Say in the server's own log what an agent refused: code, sentence, fields and compared values."""
+    facts = [f"{name}: {value}" for name, value in refusal.evidence.items()]
+    if refusal.fields:
+        facts.insert(0, f"differs: {', '.join(refusal.fields)}")
+    text = f"[{refusal.code}] {refusal.message}" + "".join(f"; {fact}" for fact in facts)
+    _log.warning("job %s refused by agent %s: %s", job_id, escape_control(agent), escape_control(text[:_MAX_LINE]))
 
 
 def read_ending(request: FinishRequest) -> Ending:

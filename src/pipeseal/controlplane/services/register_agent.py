@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import msgspec
@@ -17,8 +18,9 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import end_jobs_of_agent
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store.database import Transaction
-from pipeseal.errors import MalformedInput
+from pipeseal.errors import MalformedInput, escape_control
 
+_log = logging.getLogger("pipeseal.server")
 _MAX_NAME = 255
 _MAX_TAGS = 200
 _MAX_TAG = 1_000
@@ -75,6 +77,9 @@ async def register_agent(plane: ControlPlane, token: str, request: RegisterReque
         )
     )
     plane.sessions.add(session)
+    _log.info(
+        "agent %s (%s) registered: %s", escape_control(name), agent_id, escape_control(" ".join(render_tags(tags)))
+    )
     return RegisterResponse(
         id=agent_id,
         name=name,
@@ -123,6 +128,7 @@ async def disconnect_agent(plane: ControlPlane, session: Session) -> None:
     await plane.database.write(change)
     plane.dispatcher.wake(session)
     plane.sessions.remove(session.id)
+    _log.info("agent %s (%s) disconnected", escape_control(session.name), session.id)
 
 
 async def pause_agent(plane: ControlPlane, agent_id: str, paused: bool, note: str = "") -> None:

@@ -12,7 +12,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
-from pipeseal.errors import PipesealError
+from pipeseal.errors import PipesealError, escape_control
 
 AGENT_LOST = "agent_lost"
 _FORGET_AFTER = 24 * 3600  # seconds for which a lost agent may come back
@@ -67,7 +67,8 @@ async def sweep(plane: ControlPlane) -> None:
         session.job_id = None
         ended = await plane.database.write(lose)
         plane.dispatcher.wake(session)
-        _log.warning("agent %s (%s) is lost, its jobs: %s", session.name, session.id, ", ".join(ended) or "none")
+        name = escape_control(session.name)
+        _log.warning("agent %s (%s) is lost, its jobs: %s", name, session.id, ", ".join(ended) or "none")
     if await plane.database.read(lambda tx: job_store.overdue_jobs(tx, now)):
         await plane.database.write(lambda tx: _end_overdue(tx, plane, now))
 

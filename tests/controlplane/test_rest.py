@@ -1,0 +1,242 @@
+"""The REST API and its page in the reference; the command line's client against servers that make no sense."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import pytest
+from tests.controlplane.running import Api, FakeAgent, RunningServer, running_server
+
+from pipeseal.agentapi.routes import ROUTES
+from pipeseal.cli.rest_client import RestClient, items, members, whole
+from pipeseal.cli.server import server
+from pipeseal.controlplane.domain.build import BuildState
+from pipeseal.controlplane.domain.job import MOVES, JobState
+from pipeseal.controlplane.http.agent_api import TOKEN_PATH
+from pipeseal.controlplane.http.rest import ENDPOINTS
+from pipeseal.controlplane.services.plane import Settings
+from pipeseal.errors import MalformedInput, PipesealError, Unavailable
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "control-plane.md"
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[RunningServer]:
+    with running_server(tmp_path / "data") as server:
+        yield server
+
+
+def test_the_reference_page_lists_every_endpoint_option_and_state() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| (GET|PUT|POST|PATCH) `(.*?)` \|", page, re.MULTILINE))
+    served = {(route.method, route.path) for route in ROUTES} | {("GET", TOKEN_PATH)}
+    served |= {(method, path.replace(":int", "")) for method, path, _ in ENDPOINTS}
+    assert rows == served
+    options = {option.opts[0] for option in server.params if isinstance(option, click.Option)}
+    assert set(re.findall(r"^\| `(--[a-z-]+)` \|", page, re.MULTILINE)) == options
+    for state in (*JobState, *BuildState):
+        assert f"`{state}`" in page
+    for match in re.finditer(r"^\| `([a-z_]+)` \| [^|]* \| ([^|]*) \|$", page, re.MULTILINE):
+        if match[1] in set(JobState):
+            assert set(re.findall(r"`([a-z_]+)`", match[2])) == set(MOVES[JobState(match[1])]), match[1]
+
+
+def test_defaults_of_the_command_are_those_of_the_server() -> None:
+    defaults = {option.name: option.default for option in server.params}
+    settings = Settings()
+    for name in ("ping_hold", "ping_interval", "job_status_interval", "heartbeat_interval", "heartbeat_timeout"):
+        assert defaults[name] == getattr(settings, name)
+    for name in ("cancel_timeout", "sweep_interval", "organization"):
+        assert defaults[name] == getattr(settings, name)
+    assert defaults["accept_timeout"] == settings.offer_timeout
+    for name in (
+        "max_jobs_per_upload",
+        "max_jobs_per_build",
+        "max_jobs_per_matrix",
+        "max_upload_bytes",
+        "max_log_bytes",
+    ):
+        assert defaults[name] == getattr(settings.limits, name)
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in ENDPOINTS])
+def test_nothing_is_shown_without_the_api_token(running: RunningServer, method: str, path: str) -> None:
+    names = {"{slug}": "demo", "{number:int}": "1", "{job_id}": "j", "{agent_id}": "a"}
+    for name, value in names.items():
+        path = path.replace(name, value)
+    running.api.create_pipeline("steps: [{command: x}]")
+    running.api.create_build()
+    url = f"/v2/organizations/local{path}"
+    assert running.api.call(method, url).json["code"] == "access.no_token"
+    for token in ("wrong", running.api.registration_token, FakeAgent(running.api).token):
+        answer = running.api.call(method, url, authorization=f"Bearer {token}")
+        assert (answer.status, answer.json["code"]) == (401, "access.unknown_token")
+    elsewhere = running.api.call(
+        method, url.replace("local", "other"), authorization=f"Bearer {running.api.api_token}"
+    )
+    assert (elsewhere.status, elsewhere.json["code"]) == (404, "request.not_found")
+
+
+def test_pipelines_are_made_changed_and_found(running: RunningServer) -> None:
+    api: Api = running.api
+    made = api.rest("POST", "/pipelines", {"name": "My Pipeline!", "repository": "https://git.example.test/a.git"})
+    assert (made.status, made.json["slug"]) == (201, "my-pipeline")
+    assert "pipeline upload" in made.json["configuration"]
+    again = api.rest("POST", "/pipelines", {"name": "my pipeline", "repository": "r"})
+    assert (again.status, again.json["code"]) == (422, "request.exists")
+    unusable = api.rest("POST", "/pipelines", {"name": "x", "slug": "No Slug", "repository": "r"})
+    assert (unusable.status, unusable.json["code"]) == (422, "request.slug")
+    body = {"name": "Other", "default_branch": "trunk", "configuration": "steps: [{command: x}]"}
+    changed = api.rest("PATCH", "/pipelines/my-pipeline", body)
+    assert changed.status == 200
+    assert {name: changed.json[name] for name in body} == body
+    found = api.rest("GET", "/pipelines?repository=https%3A%2F%2Fgit.example.test%2Fa.git").json
+    assert [pipeline["slug"] for pipeline in found] == ["my-pipeline"]
+    assert api.rest("GET", "/pipelines?repository=other").json == []
+    assert api.rest("GET", "").json["slug"] == "local"
+    assert api.create_build("my-pipeline")["branch"] == "trunk"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/pipelines", {"name": "x"}),
+        ("POST", "/pipelines", {"name": "x", "repository": ""}),
+        ("POST", "/pipelines", {"name": "x", "repository": "a\nb"}),
+        ("POST", "/pipelines", {"name": "x", "repository": "r", "steps": []}),
+        ("PATCH", "/pipelines/demo", {"repository": ""}),
+        ("PATCH", "/pipelines/demo", {"name": 5}),
+        ("POST", "/pipelines/demo/builds", {"commit": "--upload-pack=x"}),
+        ("POST", "/pipelines/demo/builds", {"env": {"A B": "x"}}),
+        ("POST", "/pipelines/demo/builds", {"env": {"A": 5}}),
+        ("POST", "/pipelines/demo/builds", {"pull_request_id": "refs/x"}),
+        ("POST", "/pipelines/demo/builds", {"branch": "a\x00b"}),
+        ("GET", "/pipelines?page=x", None),
+        ("GET", "/pipelines/demo/builds/1?wait=999", None),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(running: RunningServer, method: str, path: str, body: Any) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    running.api.create_build()
+    answer = running.api.rest(method, path, body)
+    assert (answer.status, answer.json["code"]) == (422, "request.malformed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pipelines/none",
+        "/pipelines/none/builds",
+        "/pipelines/demo/builds/9",
+        "/pipelines/demo/builds/x",
+        "/pipelines/demo/builds/1/jobs/none",
+        "/pipelines/demo/builds/1/jobs/none/log",
+        "/agents/none",
+        "/nothing",
+    ],
+)
+def test_what_is_not_there_is_404(running: RunningServer, path: str) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    running.api.create_build()
+    answer = running.api.rest("GET", path)
+    assert (answer.status, answer.json["code"]) == (404, "request.not_found")
+
+
+def test_builds_are_listed_in_pages(running: RunningServer) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    for number in range(5):
+        running.api.create_build(branch="odd" if number % 2 else "even")
+    path = "/pipelines/demo/builds"
+    assert [build["number"] for build in running.api.rest("GET", f"{path}?per_page=2&page=2").json] == [3, 2]
+    assert [build["number"] for build in running.api.rest("GET", f"{path}?branch=odd").json] == [4, 2]
+    assert running.api.rest("GET", f"{path}?state=passed").json == []
+
+
+def test_a_build_can_be_waited_for(running: RunningServer) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    running.api.create_build()
+    path = "/pipelines/demo/builds/1"
+    first = running.api.rest("GET", path)
+    tag = first.headers["etag"]
+    assert running.api.rest("GET", f"{path}?wait=0", headers={"If-None-Match": tag}).status == 304
+    found: list[Any] = []
+    waiter = threading.Thread(
+        target=lambda: found.append(running.api.rest("GET", f"{path}?wait=20", headers={"If-None-Match": tag}))
+    )
+    waiter.start()
+    FakeAgent(running.api).take()
+    waiter.join(10)
+    assert found[0].json["state"] == "running"
+    assert found[0].headers["etag"] != tag
+
+
+def test_health_needs_no_token(running: RunningServer) -> None:
+    answer = running.api.call("GET", "/healthz")
+    assert (answer.status, answer.json["status"]) == (200, "ok")
+
+
+class _Nonsense(BaseHTTPRequestHandler):
+    """Answers every GET with what `answer` says."""
+
+    answer: ClassVar[tuple[int, bytes]] = (200, b"")
+
+    def do_GET(self) -> None:
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_words: Any) -> None:
+        pass
+
+
+@contextmanager
+def nonsense(status: int, body: bytes) -> Iterator[RestClient]:
+    handler = type("Handler", (_Nonsense,), {"answer": (status, body)})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
+    thread.start()
+    client = RestClient(f"http://127.0.0.1:{server.server_port}", "token")
+    try:
+        yield client
+    finally:
+        client.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b'{"a":'])
+def test_an_answer_that_is_no_json_is_said_so(body: bytes) -> None:
+    with nonsense(200, body) as client, pytest.raises(MalformedInput) as error:
+        client.get("pipelines")
+    assert error.value.code == "client.answer"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 500, 503])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"[]", b'{"message":5}', json.dumps({"message": "m", "code": "c"}).encode()]
+)
+def test_whatever_a_server_refuses_with_is_one_kind_of_error(status: int, body: bytes) -> None:
+    with nonsense(status, body) as client, pytest.raises(Unavailable) as error:
+        client.get("pipelines")
+    assert (error.value.code, error.value.status) == ("client.refused", status)
+
+
+@pytest.mark.parametrize(
+    ("check", "value"), [(members, []), (members, None), (items, {}), (items, [1]), (whole, "1"), (whole, True)]
+)
+def test_wrong_types_in_an_answer_are_said_so(check: Any, value: Any) -> None:
+    with pytest.raises(PipesealError) as error:
+        check(value)
+    assert error.value.code == "client.answer"
