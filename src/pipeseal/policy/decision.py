@@ -8,6 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeseal.pipeline.steps import CommandStep, Plugin
+from pipeseal.policy.environment import LeftOut
+from pipeseal.policy.facts import Finding, Proof
+from pipeseal.policy.rules import NO_LIMITS, Limits
 from pipeseal.signing.verify import VerifiedStep
 
 # Only `evaluate.py` passes this on; everyone else gets a TypeError instead of an ApprovedJob.
@@ -25,13 +28,23 @@ class ApprovedJob:
         step: the step with matrix values put in. Only members named in `verified.signed_fields` are proven.
         command: command text.
         plugins: plugins in order, sources in full form.
-        env: the job's variables; for a verified job those of the step and the signed ones have their proven values.
+        env: the job's variables, as far as the policy lets the server set them; those of the step and the signed ones
+            have their proven values.
         proven_variables: names in `env` whose values are proven.
+        informational: names in `env` and `texts` whose values are the server's word, checked by type and length.
+        texts: free text of the server, handed over as files; name of the variable to text.
+        left_out: variables of the server that the job does not get, and why.
+        place: organisation and pipeline, as far as they are proven; None when they are not.
         repository_url: where the code is.
         commit: the commit to check out, as the job names it.
         branch: the branch the job names.
         verified: the proof; None when nothing was proven (no keys, or a failure that the operator only wants
             reported).
+        proof: what kind of proof; None when nothing was proven.
+        tree: object id of the tree that the commit must have; empty when no proof names one.
+        limits: what the runner has to see to.
+        section: the part of the policy that was applied.
+        findings: why the job would be refused if the policy were enforced.
         log: lines for the job's log, in order.
         warnings: sentences for the agent's own log.
     """
@@ -49,6 +62,15 @@ class ApprovedJob:
     verified: VerifiedStep | None
     log: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    informational: frozenset[str] = frozenset()
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    left_out: tuple[LeftOut, ...] = ()
+    place: tuple[str, str] | None = None
+    proof: Proof | None = None
+    tree: str = ""
+    limits: Limits = NO_LIMITS
+    section: str = ""
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         if self.maker is not MAKER:
@@ -69,6 +91,8 @@ class Refused:
         signal_reason: what to report beside it, in the protocol's words.
         log: lines for the job's log, in order.
         warnings: sentences for the agent's own log.
+        findings: everything that the job would have to be refused for, the first of it being `code`.
+        section: the part of the policy that was applied; empty when it did not come to that.
     """
 
     job_id: str
@@ -80,3 +104,5 @@ class Refused:
     signal_reason: str = "signature_rejected"
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    section: str = ""

@@ -7,7 +7,8 @@ follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from pipeseal.agentapi.job import Job
@@ -17,10 +18,17 @@ from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.pipeline.plugins import config_value, full_source
 from pipeseal.pipeline.steps import Plugin
 from pipeseal.policy.decision import MAKER, ApprovedJob, Refused
+from pipeseal.policy.environment import look_at_names
 from pipeseal.policy.explanation import explain_failure
+from pipeseal.policy.facts import Facts, Finding, LocalFacts, Proof
+from pipeseal.policy.judge import ORGANIZATION, PIPELINE, ProvenParts, claimed_facts, judge_job
+from pipeseal.policy.policy import Mode, Policy
 from pipeseal.policy.settings import OnFailure, VerificationSettings
 from pipeseal.signing.job import JobDiffers, VerifiedJobStep, verify_job_step
 from pipeseal.signing.keys.verification_keys import VerificationKeys
+
+POLICY_SIGNAL = "agent_refused"
+MAX_FIELDS = 20
 
 _FAILED = "Job signature verification failed"
 _UNPROVEN = "invalid signature: signature verification failed"
@@ -29,18 +37,21 @@ _UNSIGNED = "job had no signature to verify"
 _NO_KEYS = "cannot verify signature. JWK for pipeline verification is not configured"
 
 
-def evaluate(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
+def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None = None) -> ApprovedJob | Refused:
     """Whether a job may run.
 
     1. A job whose text can be read in two ways is refused, whatever the settings say.
     2. Without keys, a job without a signature runs as it is; one with a signature fails, since it cannot be checked.
     3. With keys, the job's step must be proven, and the job must keep to it.
     4. A failure refuses the job, or with `OnFailure.WARN` is reported while the job runs as it is.
-    5. Anything unexpected refuses the job, whatever the settings say.
+    5. With a policy, a proven job is judged by the policy's rules and its variables by the table of variables.
+    6. What the agent's own switches forbid is refused in any case, proven or not.
+    7. Anything unexpected refuses the job, whatever the settings say.
 
     Parameters:
         job: what the server sent.
         settings: what the operator decided.
+        local: what the agent knows by itself; needed with a policy.
 
     Returns:
         The approved job, or the refusal; both with lines for the job's log.
@@ -52,7 +63,7 @@ def evaluate(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
             return _refuse(job, ambiguous, _stock_text(job, settings.keys))
         # 2.
         if settings.keys is None:
-            return _without_keys(job, settings)
+            return _within_switches(job, _without_keys(job, settings), settings)
         # 3.
         try:
             proven = verify_job_step(
@@ -60,8 +71,12 @@ def evaluate(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
             )
         except VerificationError as error:
             # 4.
-            return _fail(job, settings, error, _text_for(error))
-        return _approve_proven(job, proven)
+            return _within_switches(job, _fail(job, settings, error, _text_for(error)), settings)
+        if settings.policy is None:
+            return _approve_proven(job, proven)
+        assert local is not None, "a policy is judged with what the agent knows"
+        # 5. and 6.
+        return _judge(job, proven, settings, settings.policy, local)
     except Exception as error:
         fault = VerificationError("verification.fault", f"verification itself failed ({type(error).__name__})")
         return _refuse(job, fault, "verification itself failed")
@@ -88,21 +103,23 @@ def _stock_text(job: Job, keys: VerificationKeys | None) -> str:
 
 def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Refused:
     if job.step.signature is None:
-        return _approve_unproven(job, log=())
+        return _approve_unproven(job, None, log=())
     error = VerificationError(
         "key.none",
         "the job's step is signed, and this agent has no keys to verify it with",
         help="give the agent verification keys",
     )
-    if settings.on_failure is OnFailure.BLOCK:
+    if not _observes(settings):
         return _refuse(job, error, _NO_KEYS)
     # The stock agent prints its block mark here even when the job goes on.
     lines = (f"+++ ⛔ {_FAILED}", f"error: {_NO_KEYS}")
-    return _approve_unproven(job, log=(*lines, *explain_failure(error, refused=False)), warnings=(error.message,))
+    return _approve_unproven(
+        job, error, log=(*lines, *explain_failure(error, refused=False)), warnings=(error.message,)
+    )
 
 
 def _fail(job: Job, settings: VerificationSettings, error: VerificationError, text: str) -> ApprovedJob | Refused:
-    if settings.on_failure is OnFailure.BLOCK:
+    if not _observes(settings):
         return _refuse(job, error, text)
     lines = (
         f"+++ ⚠️ {_FAILED}",
@@ -112,9 +129,121 @@ def _fail(job: Job, settings: VerificationSettings, error: VerificationError, te
     )
     return _approve_unproven(
         job,
+        error,
         log=(*lines, *explain_failure(error, refused=False)),
         warnings=(f"would be refused with {error.code}: {error.message}",),
     )
+
+
+def _observes(settings: VerificationSettings) -> bool:
+    """Whether jobs that prove nothing run. They can claim to belong to any section, so sections have no say."""
+    if settings.on_failure is OnFailure.WARN:
+        return True
+    return settings.policy is not None and settings.policy.mode is Mode.OBSERVE
+
+
+def _within_switches(
+    job: Job, decision: ApprovedJob | Refused, settings: VerificationSettings
+) -> ApprovedJob | Refused:
+    """A job that runs unproven still keeps to the agent's own switches, and has names that are names."""
+    if isinstance(decision, Refused) or settings.policy is None:
+        return decision
+    facts = claimed_facts(job.env, decision.command, decision.plugins)
+    findings = [finding for rule in settings.policy.switches if (finding := rule.judge(facts)) is not None]
+    findings += look_at_names(job.env)
+    if findings:
+        return _refuse_by_policy(job, findings, section="", log=decision.log, observed=decision.findings)
+    return replace(decision, limits=settings.policy.switch_limits)
+
+
+def _judge(
+    job: Job, proven: VerifiedJobStep, settings: VerificationSettings, policy: Policy, local: LocalFacts
+) -> ApprovedJob | Refused:
+    """A proven job by the policy."""
+    approved = _approve_proven(job, proven)
+    assert approved.verified is not None
+    parts = ProvenParts(
+        command=approved.command,
+        plugins=approved.plugins,
+        environment={**proven.step.env, **approved.verified.environment},
+        repository=approved.repository_url,
+        key=approved.verified.key,
+        proof=Proof.SIGNATURE,
+    )
+    judgement = judge_job(job, parts, policy, local)
+    findings, applied = judgement.findings, judgement.applied
+    observed = applied.mode is Mode.OBSERVE or settings.on_failure is OnFailure.WARN
+    never = [verdict.finding for verdict in judgement.verdicts[: len(policy.switches)] if verdict.finding is not None]
+    if findings and (never or not observed):
+        return _refuse_by_policy(job, never or findings, section=applied.title, log=approved.log)
+    warned = _would_refuse(findings)
+    return replace(
+        approved,
+        env=MappingProxyType(judgement.variables.variables),
+        informational=judgement.variables.informational,
+        texts=MappingProxyType(judgement.variables.texts),
+        left_out=judgement.variables.left_out,
+        commit=judgement.facts.commit,
+        branch=judgement.facts.branch,
+        place=_place(judgement.facts),
+        limits=applied.limits,
+        section=applied.title,
+        findings=findings,
+        log=(*approved.log, *warned),
+        warnings=tuple(f"would be refused with {finding.code}: {finding.message}" for finding in findings),
+    )
+
+
+def _place(facts: Facts) -> tuple[str, str] | None:
+    """Organisation and pipeline when both are proven, to name folders with; None when they are the server's word."""
+    if ORGANIZATION in facts.proven and PIPELINE in facts.proven:
+        return facts.organization, facts.pipeline
+    return None
+
+
+def _would_refuse(findings: Sequence[Finding]) -> list[str]:
+    if not findings:
+        return []
+    lines = ["+++ ⚠️ This job would be refused; the policy only observes"]
+    for finding in findings:
+        lines += explain_failure(_error_of(finding), refused=False)
+    return lines
+
+
+def _refuse_by_policy(
+    job: Job,
+    findings: Sequence[Finding],
+    *,
+    section: str,
+    log: tuple[str, ...],
+    observed: Sequence[Finding] = (),
+) -> Refused:
+    first = findings[0]
+    others = [f"refused[{finding.code}] too: {escape_control(finding.message)}" for finding in findings[1:]]
+    lines = ("+++ ⛔ Refused by this agent's policy", *others)
+    error = _error_of(first)
+    return Refused(
+        job_id=job.id,
+        code=first.code,
+        reason=first.message,
+        fields=first.fields,
+        evidence=MappingProxyType(dict(first.evidence)),
+        signal_reason=POLICY_SIGNAL,
+        log=(*log, *lines, *explain_failure(error, refused=True, signal_reason=POLICY_SIGNAL)),
+        warnings=(f"refused with {first.code}: {first.message}",),
+        findings=(*findings, *observed),
+        section=section,
+    )
+
+
+def _error_of(finding: Finding) -> VerificationError:
+    return VerificationError(
+        finding.code, finding.message, evidence=dict(finding.evidence), fields=_shortened(finding.fields)
+    )
+
+
+def _shortened(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return fields if len(fields) <= MAX_FIELDS else (*fields[:MAX_FIELDS], f"and {len(fields) - MAX_FIELDS} more")
 
 
 def _signature_lines(job: Job, text: str) -> tuple[str, ...]:
@@ -135,7 +264,12 @@ def _refuse(job: Job, error: VerificationError, text: str) -> Refused:
         evidence=MappingProxyType(error.evidence),
         log=(*lines, *explain_failure(error, refused=True)),
         warnings=(f"refused with {error.code}: {error.message}",),
+        findings=(_finding_of(error),),
     )
+
+
+def _finding_of(error: VerificationError) -> Finding:
+    return Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
 
 
 def _approve_proven(job: Job, proven: VerifiedJobStep) -> ApprovedJob:
@@ -154,6 +288,7 @@ def _approve_proven(job: Job, proven: VerifiedJobStep) -> ApprovedJob:
         commit=job.env.get("BUILDKITE_COMMIT", ""),
         branch=job.env.get("BUILDKITE_BRANCH", ""),
         verified=verified,
+        proof=Proof.SIGNATURE,
         log=(
             "~~~ ✅ Job signature verified",
             f"signature: {step.signature.value}",
@@ -162,7 +297,9 @@ def _approve_proven(job: Job, proven: VerifiedJobStep) -> ApprovedJob:
     )
 
 
-def _approve_unproven(job: Job, *, log: tuple[str, ...], warnings: tuple[str, ...] = ()) -> ApprovedJob | Refused:
+def _approve_unproven(
+    job: Job, why: VerificationError | None, *, log: tuple[str, ...], warnings: tuple[str, ...] = ()
+) -> ApprovedJob | Refused:
     """The job as the server wants it: command and plugins from its variables, as the stock agent runs it."""
     try:
         plugins = _plugins_of(job.env)
@@ -183,6 +320,7 @@ def _approve_unproven(job: Job, *, log: tuple[str, ...], warnings: tuple[str, ..
         verified=None,
         log=log,
         warnings=warnings,
+        findings=() if why is None else (_finding_of(why),),
     )
 
 

@@ -10,12 +10,15 @@ from pipeseal.errors.codes import find_code
 _WIDTH = 112
 
 
-def explain_failure(error: VerificationError, *, refused: bool) -> tuple[str, ...]:
+def explain_failure(
+    error: VerificationError, *, refused: bool, signal_reason: str = "signature_rejected"
+) -> tuple[str, ...]:
     """Lines for the job's log, safe for a terminal; they follow the stock agent's own.
 
     Parameters:
-        error: why the job was not proven.
+        error: why the job was not proven, or not allowed.
         refused: whether it is refused, or runs all the same.
+        signal_reason: what is reported of a refused job.
     """
     row = find_code(error.code)
     word = "refused" if refused else "would be refused"
@@ -29,7 +32,7 @@ def explain_failure(error: VerificationError, *, refused: bool) -> tuple[str, ..
         lines += _wrapped("do", row.fix)
     lines.append(f"  {'more':<12} pipeseal explain {error.code}")
     if refused:
-        lines.append(f"Nothing was run. Exit status -1, signal_reason signature_rejected ({error.code}).")
+        lines.append(f"Nothing was run. Exit status -1, signal_reason {signal_reason} ({error.code}).")
     return tuple(lines)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pipeseal.errors import ConfigurationError
+from pipeseal.policy.policy import Policy
 from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 
@@ -23,10 +24,13 @@ class VerificationSettings:
     Parameters:
         keys: the trusted keys; None when the operator asked for no verification in so many words.
         on_failure: refuse what is not proven, or run it with a warning.
+        policy: what else a job must be; None to judge the proof alone, as the ecosystem's agent does. An agent of
+            ours always has one.
     """
 
     keys: VerificationKeys | None
     on_failure: OnFailure = OnFailure.BLOCK
+    policy: Policy | None = None
 
 
 def parse_on_failure(text: str) -> OnFailure:
