@@ -617,6 +617,46 @@ CODES: tuple[Code, ...] = (
         "Take the others' right to write away: `chmod go-w FILE`, owned by root or by the user who runs this.",
     ),
     Code(
+        "key.duplicate",
+        "two keys with one id",
+        "The verification set has two keys with the same id, so nobody can say which one a signature names.",
+        (
+            "a key was added twice",
+            "two signers chose the same id",
+        ),
+        "Remove one, or give each key an id of its own.",
+    ),
+    Code(
+        "key.symmetric",
+        "shared secret among verification keys",
+        "The verification set has a secret that signer and agent share (HS256 and kin): every agent that "
+        "verifies could sign.",
+        (
+            "an older set-up with shared secrets",
+            "a private file was copied",
+        ),
+        "Use an EdDSA key; or allow it for now with --allow-shared-secrets, or `shared-secrets = true` in the "
+        "policy.",
+    ),
+    Code(
+        "key.private",
+        "private key among verification keys",
+        "The verification set has a private key: whoever reads the file could sign.",
+        ("the private file was given in place of the public one",),
+        "Give agents the public file, and make a new key if the private one has been on machines that run jobs.",
+    ),
+    Code(
+        "key.weak",
+        "weak key among verification keys",
+        "The verification set has a key that no step should be believed for: for an old algorithm, for one "
+        "that steps are not signed with, or with a member twice.",
+        (
+            "a key for another purpose is in the set",
+            "an old key was never replaced",
+        ),
+        "Replace it by an EdDSA key (`pipeseal tool keygen`), or remove it.",
+    ),
+    Code(
         "key.exists",
         "the key file is there already",
         "A key pair would overwrite a file. Keys are never overwritten.",
@@ -1096,40 +1136,301 @@ CODES: tuple[Code, ...] = (
     # --- agent: settings, and what it makes of a server's answers ----------------------------------------------
     Code(
         "environment.name",
-        "variable that the server may not set",
-        "The server sent a variable that could change how programs start or what the agent does, and no signature "
-        "covers it. It was left out, or, where its name is made to look like another variable, the job was refused.",
+        "variable whose name is none",
+        "The job has a variable whose name no shell knows, or is made to look like another one: with `=` in "
+        "it, a NUL "
+        "byte, a line break, or as a known name in other letters. The job was refused, with the names.",
+        (
+            "a build was created with a variable whose name has a dash, a dot or a blank",
+            "a generator writes functions into variables (`BASH_FUNC_...`)",
+            "somebody hides one variable behind another",
+        ),
+        "Name variables with letters, digits and `_` alone, or put them into the step that is signed.",
+    ),
+    Code(
+        "environment.forbidden",
+        "variable that no server may set",
+        "The server sets a variable that changes how programs start, what the agent does, how the checkout is "
+        "done or "
+        "whom the job talks to, and no signature covers it. The job was refused, with the names.",
         (
             "a build was created with extra variables that belong into the step's signed env",
             "a plugin or script used to be configured through the control plane",
             "somebody tries to run other programs than the signed ones",
         ),
-        "Put the variable into the pipeline or step that is signed, or into an agent hook; or leave it out.",
+        "Put the variable into the pipeline or step that is signed, or into an agent hook; no policy can allow it.",
+    ),
+    Code(
+        "environment.unknown",
+        "variable that nobody allowed",
+        "The server sets a variable that no signature covers and that is in no table of what servers may set. "
+        "The job "
+        "was refused, with the names.",
+        (
+            "a build was created with extra variables",
+            "the pipeline's settings on the control plane hold variables",
+            "a newer control plane tells more than this agent knows",
+            "somebody fills in a variable that a signed command uses",
+        ),
+        "Put the variable into the pipeline or step that is signed; or allow it in the policy: "
+        '`server-variables = ["NAME"]` (--allowed-environment-variables without a policy).',
     ),
     Code(
         "environment.value",
-        "variable that no program can get",
-        "A variable of the job holds a NUL byte, or is longer than the system hands on, so the job was refused.",
-        ("a file's contents were put into a variable", "somebody tries to make the agent fail"),
-        "Hand large values over as artifacts or files.",
+        "value that a variable cannot have",
+        "A variable of the job does not have the form that its kind must have (a slug, a number, a full object id, a "
+        "branch without characters that shells read), or no program could be handed it. The job was refused.",
+        (
+            "a branch or tag is named with quotes, blanks or other characters that shells read",
+            "a file's contents were put into a variable",
+            "somebody tries to pass an option, a path or a piece of shell off as a name",
+        ),
+        "Rename the branch or tag; hand large values over as artifacts or files.",
     ),
+    Code(
+        "job.identity",
+        "job that is not what it says",
+        "The job says of itself what is not so: another job's id, another agent's name or tags, or a tag, step "
+        "or pull "
+        "request that the step was not bound to when it was signed.",
+        (
+            "two agents share a name or a token, and the control plane mixed them up",
+            "somebody runs a signed step as part of another job",
+        ),
+        "Report it to whoever runs the control plane, with the job's id.",
+    ),
+    # --- rules of a policy, or of the agent's own switches ---
     Code(
         "repository.not_allowed",
         "repository not on this agent's list",
-        "The job is for a repository that allowed-repositories of this agent does not match.",
+        "The job is for a repository that this agent may not build: neither `repositories` of its policy nor "
+        "allowed-repositories match it.",
         (
             "the job should run in another queue",
             "the list is too narrow",
             "the job was sent to the wrong agent on purpose",
         ),
-        "Add a pattern to allowed-repositories of this agent, or send the job to another queue.",
+        "Add a pattern to the policy or to allowed-repositories of this agent, or send the job to another queue.",
     ),
     Code(
         "plugin.not_allowed",
         "plugin not on this agent's list",
-        "The step uses a plugin that allowed-plugins of this agent does not match.",
+        "The step uses a plugin that this agent may not run: neither `plugins` of its policy nor "
+        "allowed-plugins match "
+        "it, or plugins are off.",
         ("the plugin is new and nobody listed it yet", "the pattern names another version or host"),
-        "Add a pattern to allowed-plugins of this agent, or leave the plugin out.",
+        "Add a pattern to the policy or to allowed-plugins of this agent, or leave the plugin out.",
+    ),
+    Code(
+        "command.not_script",
+        "inline command where only scripts may run",
+        "This agent runs only scripts of the repository, and the step's command is not the path of one.",
+        (
+            "the step has a command with arguments or several commands",
+            "the path is absolute or leads out of the repository",
+            "the job should run in another queue",
+        ),
+        "Put the commands into a script of the repository, and name its path alone.",
+    ),
+    Code(
+        "branch.not_allowed",
+        "branch not in the policy",
+        "The job is of a branch, tag or pull request that the policy does not allow here.",
+        (
+            "the build was sent to the queue of another branch's agents",
+            "the policy's `branches` is too narrow",
+            "somebody tries to run unreviewed code on these agents",
+        ),
+        "Build it on other agents, or add the branch to `branches` of the policy.",
+    ),
+    Code(
+        "pull_request.not_allowed",
+        "pull request where none may be built",
+        "The job is of a pull request, and the policy says `pull-requests = false`.",
+        (
+            "pull requests are built by other agents, and the job came to the wrong queue",
+            "somebody tries to run unreviewed code on these agents",
+        ),
+        "Send pull requests to agents of their own, see docs/how-to/policy-recipes.md.",
+    ),
+    Code(
+        "commit.not_full",
+        "commit without its full object id",
+        "The job names its commit `HEAD`, and the policy wants a full object id.",
+        (
+            "the build was created by a schedule or by hand, without a commit",
+            "somebody wants each job to find other code",
+        ),
+        "Create builds with a full object id, or remove `head-commits = false` from the policy.",
+    ),
+    Code(
+        "commit.not_on_branch",
+        "commit that is not part of its branch",
+        "The remote's branch that the job names does not contain the job's commit, or there is no such branch.",
+        (
+            "the branch was rewritten or deleted after the build was created",
+            "the clone is shallow (`--depth`), so that the commit's place cannot be seen",
+            "somebody tries to run a commit that was never merged",
+        ),
+        "Build a commit of the branch; take `--depth` out of the git flags of agents with `branches` in their "
+        "policy.",
+    ),
+    Code(
+        "checkout.differs",
+        "checkout that is not what the job is for",
+        "After the checkout, the commit or its tree is not the one that the job's proof names.",
+        (
+            "a hook or plugin checked out something else",
+            "the remote hands out a damaged or forged object",
+        ),
+        "Look at the checkout's log; check the repository with `git fsck`.",
+    ),
+    Code(
+        "key.not_allowed",
+        "signer who may not sign this",
+        "The step is signed by a trusted key that the policy does not allow for this repository or pipeline.",
+        (
+            "a new key was made, and the policy does not name it yet",
+            "the section's `keys` is too narrow",
+            "a signer for something else signed this",
+        ),
+        "Add the key's id to `keys` of the section, if its owner may sign this.",
+    ),
+    Code(
+        "key.scope",
+        "signer outside of its purpose",
+        "The record of the key in the policy says what it may sign, and this is something else.",
+        (
+            "the key's record is too narrow",
+            "the step was uploaded by the agent of another repository",
+            "the key leaked, and is used elsewhere",
+        ),
+        "Sign with the repository's own key, or widen the record.",
+    ),
+    Code(
+        "key.revoked",
+        "key that was revoked",
+        "The step is signed by a key that the policy says is revoked; nothing it ever signed is believed.",
+        (
+            "the step was signed before the revocation",
+            "the signer has not been given its new key yet",
+            "the key leaked, and somebody uses it",
+        ),
+        "Sign the pipeline again with the new key.",
+    ),
+    Code(
+        "key.expired",
+        "key after its time",
+        "The step is signed by a key whose `not-after` is over.",
+        (
+            "the key was not replaced in time",
+            "an old signed step is run again",
+        ),
+        "Sign the pipeline again with the current key, or move `not-after`.",
+    ),
+    Code(
+        "key.not_yet_valid",
+        "key before its time",
+        "The step is signed by a key whose `not-before` has not come yet.",
+        (
+            "this machine's clock is wrong",
+            "the new key was put to use too early",
+        ),
+        "Set the clock; wait; or move `not-before`.",
+    ),
+    Code(
+        "proof.not_enough",
+        "signed and not sealed",
+        "The policy asks for a seal, and the step carries only a signature.",
+        (
+            "the step was signed by another program, or with --no-seal or --no-bindings",
+            "the step was signed before seals were made",
+        ),
+        'Sign it again with `pipeseal`; or say `proof = "signature"` for the time of a migration.',
+    ),
+    Code(
+        "attempt.too_many",
+        "job that ran too often",
+        "The server itself says that this job was tried more often than the policy allows.",
+        (
+            "the job was retried by hand",
+            "the policy's `max-attempts` is lower than the step's own retry limit",
+        ),
+        "Create a new build, or raise `max-attempts`.",
+    ),
+    Code(
+        "policy.no_section",
+        "job that no section allows",
+        "The policy has sections, and none of them is for this job's repository, organisation and pipeline.",
+        (
+            "a new repository or pipeline that the policy does not name yet",
+            "the address is spelt another way (ssh or https, with or without `.git`)",
+            "the job should run on other agents",
+        ),
+        "Add an [[allow]] section for it, or send it to other agents; `pipeseal policy explain` shows what was "
+        "compared.",
+    ),
+    Code(
+        "policy.unproven",
+        "rule about something unproven",
+        "A rule of the policy asks for something that is only the server's word: the step is not bound to it.",
+        (
+            "the step was signed without bindings (--no-bindings, or by another program)",
+            "a static signature was made without --organization-slug or --pipeline-slug",
+        ),
+        "Sign with `pipeseal`, which binds steps to their organisation and pipeline; or ask for the repository "
+        "alone.",
+    ),
+    Code(
+        "policy.syntax",
+        "policy that is not one",
+        "The policy file is not TOML, or does not say which version of the format it is in.",
+        (
+            "a typing error",
+            "the wrong file was given",
+        ),
+        "Correct the line that is shown; `pipeseal policy check FILE` says when it is right.",
+    ),
+    Code(
+        "policy.key",
+        "key that no policy has",
+        "The policy file has a key that nobody knows, so it would do nothing where its author meant something.",
+        (
+            "a typing error",
+            "a key in the wrong part of the file",
+        ),
+        "Use the key that the message proposes; docs/reference/policy.md lists all of them.",
+    ),
+    Code(
+        "policy.value",
+        "value that a policy's key cannot have",
+        "A key of the policy file has a value of the wrong kind, or one that cannot mean anything.",
+        (
+            "a number in quotes, or a text without",
+            "an empty list where something must be allowed",
+        ),
+        "Use a value of the kind that the message names.",
+    ),
+    Code(
+        "policy.unreadable",
+        "policy that cannot be read",
+        "The policy file is not there, or cannot be read. A running agent refuses jobs until it can read it again.",
+        (
+            "the path is wrong",
+            "the file belongs to another user",
+            "the file is being replaced",
+        ),
+        "Correct the path, or the file's owner and mode; put a new policy into place with `mv`.",
+    ),
+    Code(
+        "policy.permissions",
+        "policy that others can change",
+        "The policy file, or a folder above it, can be changed by other users.",
+        (
+            "the file was made with a wide umask",
+            "the folder is shared",
+        ),
+        "chmod go-w the file and its folders, and let them belong to root or to the user who runs the agent.",
     ),
     Code(
         "job.other",
@@ -1179,6 +1480,16 @@ CODES: tuple[Code, ...] = (
         "A setting has a value of the wrong kind, or two settings contradict each other.",
         ("a typing error", "a unit behind a number"),
         "Use a value of the kind that the message names.",
+    ),
+    Code(
+        "config.permissions",
+        "settings that others can change",
+        "The agent's configuration file, or a file that it names and believes, can be changed by other users.",
+        (
+            "the file was made with a wide umask",
+            "the folder is shared",
+        ),
+        "chmod go-w the file and its folders, and let them belong to root or to the user who runs the agent.",
     ),
     Code(
         "token.missing",
