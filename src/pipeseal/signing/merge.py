@@ -53,15 +53,20 @@ def merge_pipeline_checkout(pipeline: Pipeline) -> Pipeline:
     if inherited is None or inherited.is_empty:
         return pipeline
     steps = [
-        replace(step, checkout=_merge_checkout(inherited, step.checkout or Checkout()))
-        if isinstance(step, CommandStep)
-        else step
+        replace(step, checkout=merge_checkout(inherited, step.checkout)) if isinstance(step, CommandStep) else step
         for step in pipeline.steps
     ]
     return replace(pipeline, steps=steps)
 
 
-def _merge_checkout(inherited: Checkout, own: Checkout) -> Checkout:
+def merge_checkout(inherited: Checkout, own: Checkout | None) -> Checkout:
+    """Checkout settings of a step with those of its pipeline where it sets none, one by one.
+
+    Parameters:
+        inherited: the pipeline's.
+        own: the step's; None when it has none.
+    """
+    own = own or Checkout()
     return Checkout(
         skip=inherited.skip if own.skip is None else own.skip,
         submodules=inherited.submodules if own.submodules is None else own.submodules,
