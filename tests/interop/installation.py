@@ -1,0 +1,369 @@
+"""Installations to play scenarios on: for each kind of runner one control plane, its agents, and whatever they need.
+
+All of it is real: servers and agents are processes, repositories are git's, keys come from either `tool keygen`.
+Everything is started when the first scenario needs it, and shared by all scenarios that a test process plays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import find_peer
+from tests.interop.scenario import OURS, STOCK, Scenario
+
+from pipeseal.cli.rest_client import RestClient
+from pipeseal.lab.lying_server import Job, Lie, LyingServer
+from pipeseal.lab.stage import GIT_ENVIRONMENT, Actors, run_git
+
+HERE = Path(__file__).resolve().parent
+SPAWN = 4  # jobs of one build that run at a time
+ALGORITHMS = ("EdDSA", "ES512", "PS512")  # those that sign in stock agents
+_END = {"passed", "failed", "canceled", "not_run"}
+
+
+class Workshop:
+    """What both installations share: keys, repositories, plugins and a folder served over HTTP.
+
+    Parameters:
+        root: an empty folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.RLock()
+        self._made: dict[str, str] = {}
+        self.stock = find_peer("buildkite-agent").path
+        self.signing_file = root / "signing.json"
+        self.verification_file = root / "verification.json"
+        self.plugins = root / "plugins"
+        self._served = root / "http"
+        for name in ("plugins", "http", "bin", "keys", "repositories", "home"):
+            (root / name).mkdir()
+        # A program that was built for the tests may have another name than the one jobs call.
+        if self.stock is not None:
+            (root / "bin" / "buildkite-agent").symlink_to(self.stock)
+        self.environment = {
+            "PATH": os.pathsep.join((str(root / "bin"), os.environ["PATH"])),
+            "HOME": str(root / "home"),
+            "LANG": "C.UTF-8",
+            "PLUGINS": self.plugins.as_uri(),
+            **GIT_ENVIRONMENT,
+        }
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def make_keys(self, actors: Actors) -> None:
+        """A key of each algorithm from each `tool keygen`, in one file to sign with and one to verify with."""
+        with self._lock:
+            if "keys" in self._made:
+                return
+            makers = [OURS, *([STOCK] if self.stock is not None else [])]
+            private, public = [], []
+            for maker in makers:
+                for algorithm in ALGORITHMS:
+                    made = self._make_key(actors, maker, algorithm)
+                    private += made[0]
+                    public += made[1]
+            _write_keys(self.signing_file, private)
+            _write_keys(self.verification_file, public)
+            self._made["keys"] = "made"
+
+    def _make_key(self, actors: Actors, maker: str, algorithm: str) -> tuple[list[Any], list[Any]]:
+        kid = key_id(maker, algorithm)
+        files = [self.root / "keys" / f"{kid}-{kind}.json" for kind in ("private", "public")]
+        arguments = ["tool", "keygen", "--alg", algorithm, "--key-id", kid]
+        arguments += ["--private-jwks-file", str(files[0]), "--public-jwks-file", str(files[1])]
+        self.must(actors, maker, arguments)
+        private, public = (json.loads(path.read_text())["keys"] for path in files)
+        return private, public
+
+    def must(self, actors: Actors, whose: str, arguments: list[str]) -> str:
+        """Standard output of a command of ours or of the stock agent, which has to work."""
+        if whose == OURS:
+            done = actors.run(arguments)
+        else:
+            command = [str(self.stock), *arguments]
+            done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{whose}: {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    # --- repositories -------------------------------------------------------------------------------------------
+
+    def repository(self, scenario: Scenario) -> Path:
+        """The scenario's repository, with its pipeline in `.buildkite/pipeline.yml`; its plugins exist too."""
+        folder = self.root / "repositories" / scenario.name
+        with self._lock:
+            if scenario.name in self._made:
+                return folder
+            files = scenario.folder / "files"
+            if files.is_dir():
+                shutil.copytree(files, folder)
+            (folder / ".buildkite").mkdir(parents=True, exist_ok=True)
+            text = (scenario.folder / "pipeline.yml").read_text(encoding="utf-8")
+            (folder / ".buildkite" / "pipeline.yml").write_text(text, encoding="utf-8")
+            run_git(folder, "init", "--quiet", "--initial-branch=main")
+            if "submodule" in scenario.options:
+                self._add_submodule(scenario, folder)
+            _commit(folder)
+            if "pull_request" in scenario.options:
+                self._add_pull_request(scenario, folder)
+            for plugins in (HERE / "plugins", scenario.folder / "plugins"):
+                for plugin in sorted(plugins.iterdir()) if plugins.is_dir() else ():
+                    if plugin.name in text and not (self.plugins / plugin.name).exists():
+                        shutil.copytree(plugin, self.plugins / plugin.name)
+                        run_git(self.plugins / plugin.name, "init", "--quiet", "--initial-branch=main")
+                        _commit(self.plugins / plugin.name)
+                        run_git(self.plugins / plugin.name, "tag", "v1.0.0")
+            self._made[scenario.name] = "made"
+        return folder
+
+    def _add_submodule(self, scenario: Scenario, folder: Path) -> None:
+        name = scenario.options["submodule"]
+        source = self.root / "repositories" / f"{scenario.name}-{name}"
+        shutil.copytree(scenario.folder / "submodule", source)
+        run_git(source, "init", "--quiet", "--initial-branch=main")
+        _commit(source)
+        bare = self._served / f"{scenario.name}-{name}.git"
+        run_git(self.root, "clone", "--quiet", "--bare", str(source), str(bare))
+        run_git(bare, "update-server-info")
+        run_git(folder, "submodule", "--quiet", "add", f"{self.http_url}/{bare.name}", name)
+
+    def _add_pull_request(self, scenario: Scenario, folder: Path) -> None:
+        """A commit that only `refs/pull/N/head` leads to; `files` of the option are what it changes."""
+        request = scenario.options["pull_request"]
+        run_git(folder, "checkout", "--quiet", "-b", "contribution")
+        for name, text in request["files"].items():
+            (folder / name).write_text(text, encoding="utf-8")
+        _commit(folder)
+        run_git(folder, "update-ref", f"refs/pull/{request['number']}/head", "HEAD")
+        run_git(folder, "checkout", "--quiet", "main")
+        run_git(folder, "branch", "--quiet", "-D", "contribution")
+
+    @property
+    def http_url(self) -> str:
+        """Where the folder `http` is served, from the first question on."""
+        with self._lock:
+            if "http" not in self._made:
+                handler = partial(_Silent, directory=str(self._served))
+                self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+                threading.Thread(target=self._http.serve_forever, daemon=True).start()
+                self._made["http"] = f"http://127.0.0.1:{self._http.server_address[1]}"
+            return self._made["http"]
+
+    def close(self) -> None:
+        """Stop serving."""
+        if "http" in self._made:
+            self._http.shutdown()
+            self._http.server_close()
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def _commit(folder: Path) -> None:
+    run_git(folder, "add", "--all")
+    run_git(folder, "commit", "--quiet", "--allow-empty", "--message=Begin")
+
+
+def _write_keys(path: Path, keys: list[Any]) -> None:
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"keys": keys}), encoding="utf-8")
+
+
+def key_id(maker: str, algorithm: str) -> str:
+    """The id of a key: who made it, and for what."""
+    return f"{maker}-{algorithm}"
+
+
+class Installation:
+    """A control plane and the agents that connect to it; its runners are all ours, or all stock agents.
+
+    Parameters:
+        kind: whose runners.
+        workshop: where keys and repositories come from.
+    """
+
+    def __init__(self, kind: str, workshop: Workshop) -> None:
+        self.kind = kind
+        self.workshop = workshop
+        self.folder = workshop.root / f"installation-{kind}"
+        self._lock = threading.RLock()
+        self._stack = ExitStack()
+        self._started: set[str] = set()
+        self._lies: dict[str, Lie] = {}
+        (self.folder / "logs").mkdir(parents=True)
+        (self.folder / "no-hooks").mkdir()
+        # Variables of the agent that runs these tests, if one does, are not these agents' business.
+        foreign = {name: "" for name in os.environ if name.startswith("BUILDKITE")}
+        self._environment = {**foreign, **workshop.environment}
+        self._servers = self._stack.enter_context(self._actors())
+        self._agents = self._stack.enter_context(self._actors())
+        workshop.make_keys(self._servers)
+        self.url = self._servers.start(
+            "server",
+            ["server", "--data", str(self.folder / "server"), "--listen", "127.0.0.1:0", "--ping-hold", "50"],
+            ready="Listening on",
+        ).split()[-1]
+        self._registration_token = self.folder / "server" / "agent-token"
+        self._api_token = (self.folder / "server" / "api-token").read_text(encoding="ascii").strip()
+        self._start_runner("runner", [], spawn=SPAWN)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._stack.close()
+
+    def _actors(self) -> Actors:
+        return Actors(self.folder / "logs", self._environment)
+
+    def client(self) -> RestClient:
+        """A client of the REST API, for one thread."""
+        return RestClient(self.url, self._api_token)
+
+    def sign_stored(self, signer: str, scenario: Scenario, slug: str, algorithm: str = "EdDSA") -> str:
+        """The scenario's pipeline as `tool sign` of the signer gives it back."""
+        arguments = ["tool", "sign", "--jwks-file", str(self.workshop.signing_file)]
+        arguments += ["--jwks-key-id", key_id(signer, algorithm), "--repo", str(self.workshop.repository(scenario))]
+        if signer == OURS:
+            arguments += ["--organization-slug", "local", "--pipeline-slug", slug]
+        text = self.workshop.must(self._servers, signer, [*arguments, str(scenario.folder / "pipeline.yml")])
+        assert "signed_fields" in text
+        return text
+
+    # --- agents ---------------------------------------------------------------------------------------------------
+
+    def need_uploader(self, signer: str) -> str:
+        """Have an agent of the signer's that uploads; returns its queue.
+
+        It holds the signing keys. The step that uploads a scenario's pipeline is unsigned, and it only warns of that.
+        """
+        queue = f"uploader-{signer}"
+        with self._lock:
+            if queue not in self._started:
+                signing = ["--signing-jwks-file", str(self.workshop.signing_file)]
+                signing += ["--signing-jwks-key-id", key_id(signer, "EdDSA"), "--queue", queue]
+                signing += ["--verification-jwks-file", str(self.workshop.verification_file)]
+                signing += ["--verification-failure-behavior", "warn"]
+                if signer == OURS:
+                    signing += ["--pass-environment", "PLUGINS"]
+                self._start(queue, signer, signing, spawn=SPAWN)
+                self._started.add(queue)
+        return queue
+
+    def need_runner_for(self, scenario: Scenario) -> None:
+        """Have the runner of a scenario that wants its own, on the queue named like the scenario."""
+        with self._lock:
+            if not scenario.has_own_runner or scenario.name in self._started:
+                return
+            agent = scenario.agent or {}
+            options = ["--queue", scenario.name, *agent.get("options", ()), *agent.get(self.kind, ())]
+            if scenario.hooks is not None:
+                options += ["--hooks-path", str(scenario.hooks)]
+            self._start_runner(scenario.name, options)
+            self._started.add(scenario.name)
+
+    def need_liar(self, slug: str, lie: Lie) -> None:
+        """Have a runner on the queue `lied-to`, told `lie` about each job of the pipeline `slug`."""
+        with self._lock:
+            self._lies[slug] = lie
+            if "lied-to" not in self._started:
+                liar = self._stack.enter_context(LyingServer(self.url))
+                liar.lie = self._lie
+                # Agents have to be gone before the liar is.
+                self._agents = self._stack.enter_context(self._actors())
+                options = ["--queue", "lied-to"]
+                if self.kind == STOCK:
+                    options += ["--ping-mode", "poll-only"]
+                self._start_runner("lied-to", options, url=liar.url)
+                self._started.add("lied-to")
+
+    def _lie(self, job: Job) -> Job:
+        lie = self._lies.get(job["env"]["BUILDKITE_PIPELINE_SLUG"])
+        return job if lie is None else lie(job)
+
+    def _start_runner(self, name: str, options: list[str], *, spawn: int = 1, url: str = "") -> None:
+        verification = [] if "--no-verification" in options else [
+            "--verification-jwks-file", str(self.workshop.verification_file)
+        ]  # fmt: skip
+        self._start(name, self.kind, [*verification, *options], spawn=spawn, url=url)
+
+    def _start(self, name: str, kind: str, options: list[str], *, spawn: int, url: str = "") -> None:
+        arguments = [
+            "--name", f"{name}-%spawn", "--spawn", str(spawn), "--endpoint", f"{url or self.url}/v3",
+            "--build-path", str(self.folder / "builds"), "--plugins-path", str(self.folder / "plugins"),
+            "--cancel-grace-period", "5",
+        ]  # fmt: skip
+        if "--hooks-path" not in options:
+            arguments += ["--hooks-path", str(self.folder / "no-hooks")]
+        self._seed_plugins([f"{name}-{number}" for number in range(1, spawn + 1)])
+        if kind == OURS:
+            token = f"file://{self._registration_token}"
+            command = ["agent", "start", "--token", token, *arguments, *options]
+            self._agents.start(name, command, ready="Waiting for jobs")
+            return
+        self._stack.enter_context(self._stock_agent(name, [*arguments, *options]))
+
+    @contextmanager
+    def _stock_agent(self, name: str, arguments: list[str]) -> Iterator[None]:
+        token = self._registration_token.read_text(encoding="ascii").strip()
+        command = [str(self.workshop.stock), "start", "--no-color", "--token", token, *arguments]
+        with (self.folder / "logs" / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.workshop.environment,
+                start_new_session=True,
+            )
+            try:
+                yield
+            finally:
+                # It would say goodbye to the server in its own time; these tests have no use for that.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+    def _seed_plugins(self, agents: list[str]) -> None:
+        """Stand-ins for plugins of public places, where an agent keeps those that it has cloned before."""
+        standins = HERE / "public" / "plugins"
+        for standin in sorted(standins.iterdir()) if standins.is_dir() else ():
+            made = self.folder / "standins" / standin.name
+            if not made.exists():
+                shutil.copytree(standin, made)
+                run_git(made, "init", "--quiet", "--initial-branch=main")
+                _commit(made)
+            for agent in agents:
+                place = self.folder / "plugins" / agent / standin.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if not place.exists():
+                    shutil.copytree(made, place)
+
+
+def wait_for_build(
+    client: RestClient, path: tuple[str | int, ...], wanted: Callable[[dict[str, Any]], bool], seconds: float
+) -> dict[str, Any]:
+    """Wait until a build is as wanted, or has ended."""
+    tag = ""
+    build: dict[str, Any] = {}
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = client.watch(*path, seen=tag, wait_seconds=5)
+        if seen is not None:
+            build, tag = seen
+            if wanted(build) or build["state"] in _END:
+                return build
+    states = {job["label"] or job["step_key"] or job["type"]: job["state"] for job in build.get("jobs", ())}
+    raise AssertionError(f"after {seconds:.0f} seconds the build is {build.get('state')}: {states}")

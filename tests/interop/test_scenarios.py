@@ -1,0 +1,39 @@
+"""Every scenario with every pairing: who signs, and who verifies and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.interop.outcome import find_differences
+from tests.interop.play import Stage
+from tests.interop.scenario import PAIRINGS, STOCK, Pairing, Scenario, read_scenarios
+
+HERE = Path(__file__).resolve().parent
+SCENARIOS = read_scenarios(HERE / "scenarios")
+
+
+def _cases(scenarios: list[Scenario]) -> list[object]:
+    """Pairing by pairing, so that a test process needs few kinds of agents."""
+    return [
+        pytest.param(
+            scenario,
+            pairing,
+            id=f"{scenario.name}-{pairing.name}",
+            marks=[pytest.mark.peer("buildkite-agent")] if STOCK in pairing else [],
+        )
+        for pairing in PAIRINGS
+        for scenario in scenarios
+        if pairing in scenario.pairings
+    ]
+
+
+@pytest.mark.parametrize(("scenario", "pairing"), _cases(SCENARIOS))
+def test_scenario(
+    scenario: Scenario, pairing: Pairing, stage: Stage, following: tuple[Scenario, Pairing] | None
+) -> None:
+    play = stage.begin(scenario, pairing)
+    if following is not None:
+        stage.begin(*following)
+    differences = find_differences(scenario.expect, play.result(120), pairing)
+    assert not differences, "\n".join(differences)
