@@ -103,8 +103,8 @@ def test_unknown_key_names_the_nearest_and_the_line(tmp_path: Path) -> None:
 
 
 def test_keys_of_the_stock_agent_are_known(tmp_path: Path) -> None:
-    settings = load(tmp_path, "no-ssh-keyscan=true\ngit-mirrors-path=/m\nexperiment=agent-api")
-    assert [note.split(": ")[1].split()[0] for note in settings.notes] == ["git-mirrors-path", "experiment"]
+    settings = load(tmp_path, "no-ssh-keyscan=true\nkubernetes-exec=true\nexperiment=agent-api")
+    assert [note.split(": ")[1].split()[0] for note in settings.notes] == ["kubernetes-exec", "experiment"]
     assert not NOT_SUPPORTED & set(BY_NAME) and not WITHOUT_EFFECT & set(BY_NAME)
 
 

@@ -71,7 +71,7 @@ def test_banner_says_whom_it_trusts_and_what_is_weak(tmp_path: Path, keys: Path)
     config = tmp_path / "agent.cfg"
     config.write_text(
         f'verification-jwks-file="{keys / "verification.json"}"\nsigning-jwks-file="{keys / "signing.json"}"\n'
-        "allowed-plugins=docker\nno-command-eval=true\ngit-mirrors-path=/m\nno-ssh-keyscan=true\n"
+        "allowed-plugins=docker\nno-command-eval=true\nkubernetes-exec=/m\nno-ssh-keyscan=true\n"
     )
     (keys / "signing.json").chmod(0o644)
     with fake_server(20) as server, agent_process(server, tmp_path, "--config", str(config)) as agent:
@@ -80,7 +80,7 @@ def test_banner_says_whom_it_trusts_and_what_is_weak(tmp_path: Path, keys: Path)
     assert "(not trusted for steps)" in log and "verify with 1 key(s): signer (" in log
     assert "block: without a good signature, refuse the job" in log
     assert f"sign with {keys / 'signing.json'}" in log and "command eval: off" in log
-    assert "'docker' is not anchored" in log and "git-mirrors-path is not supported yet" in log
+    assert "'docker' is not anchored" in log and "kubernetes-exec is not supported yet" in log
     assert "can be read by other users" in log and "ssh-keyscan" not in log
 
 

@@ -7,12 +7,12 @@ refuses the job by failing.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.hooks import find_hook, shell_of
+from pipeseal.agent.processes import Cancellation, run_process
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.errors import ConfigurationError, VerificationError
 
@@ -21,13 +21,20 @@ MAX_OUTPUT = 16_384
 
 
 def run_agent_hook(
-    name: str, settings: AgentSettings, environment: Mapping[str, str], log: AgentLog, *, job: str = ""
+    name: str,
+    settings: AgentSettings,
+    environment: Mapping[str, str],
+    log: AgentLog,
+    *,
+    job: str = "",
+    cancellation: Cancellation | None = None,
 ) -> str:
     """Run the agent's hook of that name, if there is one.
 
     Parameters:
         environment: all of its variables.
         job: id of the job it is about, for the log.
+        cancellation: ends it before its time.
 
     Returns:
         What is wrong; empty when there is no such hook or it ended well.
@@ -36,7 +43,7 @@ def run_agent_hook(
     for folder in folders:
         hook = find_hook(folder, name, "agent") if folder is not None else None
         if hook is not None:
-            problem = _run(hook.path, environment, log, job)
+            problem = _run(hook.path, environment, log, job, cancellation or Cancellation(0))
             if problem:
                 return problem
     return ""
@@ -53,31 +60,46 @@ def start_hook(settings: AgentSettings, environment: Mapping[str, str], log: Age
         raise ConfigurationError("hook.startup", f"the agent does not start: {problem}")
 
 
-def ask_pre_bootstrap(settings: AgentSettings, environment: Mapping[str, str], log: AgentLog, *, job: str) -> None:
+def ask_pre_bootstrap(
+    settings: AgentSettings,
+    environment: Mapping[str, str],
+    log: AgentLog,
+    *,
+    job: str,
+    cancellation: Cancellation,
+) -> None:
     """Ask `pre-bootstrap` about a job.
 
     Raises:
         VerificationError: it says no (code `hook.refused`).
     """
-    problem = run_agent_hook("pre-bootstrap", settings, environment, log, job=job)
+    problem = run_agent_hook("pre-bootstrap", settings, environment, log, job=job, cancellation=cancellation)
     if problem:
         raise VerificationError("hook.refused", f"this agent's own hook does not want the job: {problem}")
 
 
-def _run(path: Path, environment: Mapping[str, str], log: AgentLog, job: str) -> str:
-    interpreter = shell_of(path)
+def _run(path: Path, environment: Mapping[str, str], log: AgentLog, job: str, cancellation: Cancellation) -> str:
+    printed = bytearray()
+
+    def keep(data: bytes) -> None:
+        printed.extend(data[: MAX_OUTPUT - len(printed)])
+
     try:
-        done = subprocess.run(
+        interpreter = shell_of(path)
+        ended = run_process(
             [*(interpreter or ()), str(path)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
+            environment=environment,
+            directory=Path.cwd(),
+            output=keep,
+            cancellation=cancellation,
+            terminal=False,
+            timeout_seconds=TIMEOUT_SECONDS,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return f"{path} could not be run: {error}"
-    for line in done.stdout[:MAX_OUTPUT].decode("utf-8", "replace").splitlines():
+    for line in printed.decode("utf-8", "replace").splitlines():
         log.info(f"{path.name}: {line}", job=job)
-    return f"{path} ended with status {done.returncode}" if done.returncode else ""
+    if ended.is_overdue:
+        return f"{path} took longer than {TIMEOUT_SECONDS:g} s"
+    how = f"was killed by {ended.signal_name}" if ended.signal else f"ended with status {ended.status}"
+    return f"{path} {how}" if ended.status else ""

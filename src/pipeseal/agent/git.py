@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeseal.agent.processes import Ended
@@ -89,7 +89,7 @@ class Git:
         return ask_git(arguments, self._directory, self._session.environment)
 
 
-def ask_git(arguments: Sequence[str], directory: Path, environment: dict[str, str]) -> str | None:
+def ask_git(arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str | None:
     """What git prints, without the line break at its end; None when it failed or is not there.
 
     Parameters:

@@ -89,6 +89,9 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
         shown = shown.relative_to(session.directory)
     session.prompt([str(shown)])
     interpreter = shell_of(hook.path)
+    if interpreter is not None and session.hooks_shell:
+        interpreter = shlex.split(session.hooks_shell)
+    before = {**session.environment, **(extra or {})}
     if interpreter is None:
         facts = {
             "BUILDKITE_HOOK_PHASE": hook.name,
@@ -102,12 +105,12 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
         after.unlink(missing_ok=True)
         script = _WRAPPER.format(hook=shlex.quote(str(hook.path)), env=_ENV, after=shlex.quote(str(after)))
         ended = session.run([*interpreter, "-c", script], extra=extra)
-    session.environment["BUILDKITE_LAST_HOOK_EXIT_STATUS"] = str(ended.status)
+    session.change({"BUILDKITE_LAST_HOOK_EXIT_STATUS": str(ended.status)})
     if ended.status != 0:
         how = f"was killed by {ended.signal_name}" if ended.signal else f"exited with status {ended.status}"
         raise PhaseFailed(f"the {hook.title} hook {how}", status=ended.status, ended=ended)
     if after is not None and after.exists():
-        _apply(session, {**session.environment, **(extra or {})}, after.read_bytes())
+        _apply(session, before, after.read_bytes())
 
 
 def shell_of(path: Path) -> list[str] | None:
@@ -141,12 +144,13 @@ def _apply(session: JobSession, before: Mapping[str, str], dumped: bytes) -> Non
     blocked = sorted(name for name in {*changed, *removed} - _OWN_VARIABLES if is_protected(name))
     if blocked:
         session.log.comment(f"Changes to some env vars were blocked; the affected vars are: {', '.join(blocked)}")
-    for name in sorted(set(changed) - _OWN_VARIABLES - set(blocked)):
+    kept = {name: value for name, value in changed.items() if name not in _OWN_VARIABLES and name not in blocked}
+    gone = {name for name in removed - _OWN_VARIABLES - set(blocked) if name in session.environment}
+    for name in sorted(kept):
         session.log.comment(f"{name} {'changed' if name in before else 'added'}")
-        session.environment[name] = changed[name]
-    for name in sorted(removed - _OWN_VARIABLES - set(blocked)):
-        if session.environment.pop(name, None) is not None:
-            session.log.comment(f"{name} removed")
+    for name in sorted(gone):
+        session.log.comment(f"{name} removed")
+    session.change(kept, gone)
     if folder and Path(folder) != session.directory and Path(folder).is_dir():
         session.directory = Path(folder)
     session.refresh_redaction()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pipeseal.agent.environment import JobEnvironment, build_environment
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.pipeline.render import plugins_value, render_json
+from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob
 
 _SLUGS = ("BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG")
@@ -56,10 +57,8 @@ def compose_environment(
     if approved.plugins:
         step["BUILDKITE_PLUGINS"] = render_json(plugins_value(list(approved.plugins)))
     checkout = approved.step.checkout
-    if checkout is not None and checkout.skip is not None:
-        step["BUILDKITE_SKIP_CHECKOUT"] = _boolean(checkout.skip)
-    if checkout is not None and checkout.submodules is not None:
-        step["BUILDKITE_GIT_SUBMODULES"] = _boolean(checkout.submodules)
+    if checkout is not None:
+        step |= _step_checkout(checkout)
     own = _own_variables(settings, agent)
     decided = set(step) | set(covered or ())
     checkout_variables = _checkout_variables(settings, agent, approved.env)
@@ -71,6 +70,30 @@ def compose_environment(
 def path_segment(name: str) -> str:
     """`name` as one part of a path; never `..`, never empty."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:100] or "none"
+
+
+def _step_checkout(checkout: Checkout) -> dict[str, str]:
+    """A step's `checkout` settings as the variables that hooks know; its depth is not among them."""
+    values: dict[str, str] = {}
+    if checkout.skip is not None:
+        values["BUILDKITE_SKIP_CHECKOUT"] = _boolean(checkout.skip)
+    if checkout.submodules is not None:
+        values["BUILDKITE_GIT_SUBMODULES"] = _boolean(checkout.submodules)
+    rest = checkout.rest
+    if isinstance(lfs := rest.get("lfs"), bool):
+        values["BUILDKITE_GIT_LFS_ENABLED"] = _boolean(lfs)
+    if isinstance(flags := rest.get("flags"), dict):
+        for name in ("clone", "fetch", "checkout", "clean"):
+            if isinstance(text := flags.get(name), str):
+                values[f"BUILDKITE_GIT_{name.upper()}_FLAGS"] = text
+    if isinstance(sparse := rest.get("sparse"), dict):
+        if isinstance(paths := sparse.get("paths"), list):
+            values["BUILDKITE_GIT_SPARSE_CHECKOUT_PATHS"] = ",".join(str(path) for path in paths)
+        if isinstance(mode := sparse.get("mode"), str):
+            values["BUILDKITE_GIT_SPARSE_CHECKOUT_MODE"] = mode
+    if isinstance(verification := rest.get("commit_verification"), str):
+        values["BUILDKITE_GIT_COMMIT_VERIFICATION"] = verification
+    return values
 
 
 def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]:
@@ -86,7 +109,9 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]
         "BUILDKITE_BIN_PATH": str(agent.launcher),
         "BUILDKITE_BUILD_PATH": str(settings.build_path),
         "BUILDKITE_HOOKS_PATH": str(settings.hooks_path or ""),
+        "BUILDKITE_ADDITIONAL_HOOKS_PATHS": ",".join(map(str, settings.additional_hooks_paths)),
         "BUILDKITE_PLUGINS_PATH": str(settings.plugins_path),
+        "BUILDKITE_SOCKETS_PATH": str(settings.sockets_path),
         "BUILDKITE_COMMAND_EVAL": _boolean(not settings.no_command_eval),
         "BUILDKITE_PLUGINS_ENABLED": _boolean(not settings.no_plugins),
         "BUILDKITE_LOCAL_HOOKS_ENABLED": _boolean(not settings.no_local_hooks),
@@ -94,7 +119,18 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]
         "BUILDKITE_SHELL": settings.shell,
         "BUILDKITE_REDACTED_VARS": ",".join(settings.redacted_vars),
         "BUILDKITE_CANCEL_GRACE_PERIOD": f"{settings.cancel_grace_period:g}",
+        "BUILDKITE_CANCEL_SIGNAL": settings.cancel_signal,
     }
+    if settings.hooks_shell:
+        own["BUILDKITE_HOOKS_SHELL"] = settings.hooks_shell
+    if settings.git_mirrors_path is not None:
+        own["BUILDKITE_GIT_MIRRORS_PATH"] = str(settings.git_mirrors_path)
+    if settings.no_multipart_artifact_upload:
+        own["BUILDKITE_NO_MULTIPART_ARTIFACT_UPLOAD"] = "true"
+    if settings.artifact_upload_concurrency is not None:
+        own["BUILDKITE_ARTIFACT_UPLOAD_CONCURRENCY"] = str(settings.artifact_upload_concurrency)
+    if settings.artifact_stores:
+        own["PIPESEAL_ARTIFACT_STORES"] = ",".join(settings.artifact_stores)
     # A path, not the key: whoever runs on an agent that uploads may sign, which is what such an agent is for.
     if settings.signing_jwks_file is not None:
         own["BUILDKITE_AGENT_JWKS_FILE"] = str(settings.signing_jwks_file)
@@ -115,6 +151,13 @@ def _checkout_variables(settings: AgentSettings, agent: AgentFacts, server: Mapp
         values["BUILDKITE_SKIP_CHECKOUT"] = "true"
     if settings.no_git_submodules:
         values["BUILDKITE_GIT_SUBMODULES"] = "false"
+    if settings.git_commit_verification:
+        values["BUILDKITE_GIT_COMMIT_VERIFICATION"] = settings.git_commit_verification
+    if settings.git_sparse_checkout_paths:
+        values["BUILDKITE_GIT_SPARSE_CHECKOUT_PATHS"] = ",".join(settings.git_sparse_checkout_paths)
+        values["BUILDKITE_GIT_SPARSE_CHECKOUT_MODE"] = settings.git_sparse_checkout_mode
+    if settings.git_checkout_timeout:
+        values["BUILDKITE_GIT_CHECKOUT_TIMEOUT"] = f"{settings.git_checkout_timeout:g}"
     if settings.git_skip_fetch_existing_commits:
         values["BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS"] = "true"
     folder = settings.build_path / path_segment(agent.name)

@@ -5,16 +5,16 @@ Everything happens in this process: for each hook, command and git call a child 
 
 from __future__ import annotations
 
-import os
-import shlex
-import stat
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.agent.checkout import CheckoutPlan, MetaData, check_out, empty_directory, report_commit
+from pipeseal.agent.command import prepare_command
 from pipeseal.agent.hooks import Hook, find_hook, run_hook
+from pipeseal.agent.job_client import JobClient
+from pipeseal.agent.keep_artifacts import PATHS, ArtifactPaths, keep_artifacts
 from pipeseal.agent.plugins import (
     Plugin,
     PluginCheckout,
@@ -24,8 +24,10 @@ from pipeseal.agent.plugins import (
     read_plugins,
 )
 from pipeseal.agent.processes import Ended
+from pipeseal.agent.secrets import fetch_secrets
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.pipeline.steps import Secret
 
 AGENT, REPOSITORY, PLUGIN = "agent", "repository", "plugin"
 
@@ -35,6 +37,7 @@ class Runs(Enum):
 
     WHILE_WELL = "as long as nothing failed"
     AFTER_COMMAND = "if the command was run, whether it failed or not"
+    WITH_ARTIFACTS = "if the command was run, whether it failed or not, and there are artifact paths"
     ALWAYS = "always"
 
 
@@ -56,6 +59,7 @@ class Stage(NamedTuple):
 
 
 LIFECYCLE: tuple[Stage, ...] = (
+    Stage("environment", "FETCH_SECRETS"),
     Stage("environment", "environment", (AGENT,)),
     Stage("plugin", "FETCH_PLUGINS"),
     Stage("plugin", "environment", (PLUGIN,)),
@@ -66,6 +70,9 @@ LIFECYCLE: tuple[Stage, ...] = (
     Stage("command", "pre-command", (AGENT, REPOSITORY, PLUGIN)),
     Stage("command", "COMMAND", (PLUGIN, REPOSITORY, AGENT)),
     Stage("command", "post-command", (AGENT, REPOSITORY, PLUGIN), Runs.AFTER_COMMAND),
+    Stage("artifact", "pre-artifact", (AGENT, REPOSITORY, PLUGIN), Runs.WITH_ARTIFACTS),
+    Stage("artifact", "KEEP_ARTIFACTS", (), Runs.WITH_ARTIFACTS),
+    Stage("artifact", "post-artifact", (AGENT, REPOSITORY, PLUGIN), Runs.WITH_ARTIFACTS),
     Stage("teardown", "pre-exit", (AGENT, REPOSITORY, PLUGIN), Runs.ALWAYS),
 )
 
@@ -79,6 +86,8 @@ class JobWork(NamedTuple):
         checkout: the plan as far as the job decides it.
         skip_checkout: the step asks for no checkout.
         reports_commit: the server wants to know the commit.
+        secrets: what the step wants to be given.
+        artifact_paths: what the job came with.
     """
 
     command: str
@@ -86,6 +95,8 @@ class JobWork(NamedTuple):
     checkout: CheckoutPlan
     skip_checkout: bool
     reports_commit: bool
+    secrets: list[Secret]
+    artifact_paths: ArtifactPaths
 
 
 class Lifecycle:
@@ -97,7 +108,8 @@ class Lifecycle:
         work: what to do.
         checkout_path: the job's folder.
         plugins_path: this agent's folder of plugins.
-        meta_data: how to report the commit.
+        client: calls with the job's token.
+        job_id: the job.
     """
 
     def __init__(
@@ -108,38 +120,43 @@ class Lifecycle:
         *,
         checkout_path: Path,
         plugins_path: Path,
-        meta_data: MetaData,
+        client: JobClient,
+        job_id: str,
     ) -> None:
         self._session = session
         self._settings = settings
         self._work = work
         self._checkout_path = checkout_path
         self._plugins_path = plugins_path
-        self._meta_data = meta_data
+        self._client = client
+        self._job_id = job_id
         self._plugins: list[Plugin] = []
         self._checkouts: list[PluginCheckout] = []
         self._command_ended: Ended | None = None
+        # The first failure of each sort; which of them decides is said in `_ended`.
+        self._failure: PhaseFailed | None = None
+        self._artifact_failure: PhaseFailed | None = None
+        self._teardown_failure: PhaseFailed | None = None
         self._actions: dict[str, Callable[[Stage], None]] = {
+            "FETCH_SECRETS": self._fetch_secrets,
             "FETCH_PLUGINS": self._fetch_plugins,
             "CHECKOUT": self._check_out,
             "FIND_VENDORED_PLUGINS": self._find_vendored_plugins,
             "COMMAND": self._command,
+            "KEEP_ARTIFACTS": self._keep_artifacts,
         }
 
-    def run(self) -> Ended:
+    def run(self) -> tuple[Ended, str]:
         """Walk through the table.
 
         Returns:
-            The job's exit status: of a failing pre-exit hook; else of the phase that failed; else of the command.
+            How the job ended, and the signal reason to report; empty when there is none.
         """
-        failure: PhaseFailed | None = None
-        teardown_failure: PhaseFailed | None = None
         for stage in LIFECYCLE:
-            stopped = self._session.cancellation.requested.is_set()
-            if stage.runs is Runs.WHILE_WELL and (failure is not None or stopped):
+            if not self._is_due(stage):
                 continue
-            if stage.runs is Runs.AFTER_COMMAND and self._command_ended is None:
-                continue
+            # From the command on, stages also run in the grace period of a job that is cancelled.
+            self._session.cancellation.is_ending = stage.runs is not Runs.WHILE_WELL
             try:
                 action = self._actions.get(stage.does)
                 if action is not None:
@@ -147,17 +164,40 @@ class Lifecycle:
                 else:
                     self._run_hooks(stage.does, stage.scopes)
             except (PhaseFailed, OSError) as error:
-                failed = error if isinstance(error, PhaseFailed) else PhaseFailed(f"{stage.phase}: {error}")
-                if not self._session.cancellation.requested.is_set():
-                    self._session.log.error(str(failed))
-                if stage.runs is Runs.ALWAYS:
-                    teardown_failure = failed
-                else:
-                    failure = failure or failed
-        decisive = teardown_failure or failure
-        if decisive is not None:
-            return decisive.ended if decisive.ended is not None else Ended(decisive.status)
-        return self._command_ended or Ended(0)
+                self._note(stage, error if isinstance(error, PhaseFailed) else PhaseFailed(f"{stage.phase}: {error}"))
+        return self._ended()
+
+    def _is_due(self, stage: Stage) -> bool:
+        match stage.runs:
+            case Runs.WHILE_WELL:
+                return self._failure is None and not self._session.cancellation.requested.is_set()
+            case Runs.AFTER_COMMAND:
+                return self._command_ended is not None
+            case Runs.WITH_ARTIFACTS:
+                wanted = self._session.environment.get(PATHS, "").strip()
+                return bool(wanted) and self._command_ended is not None and self._artifact_failure is None
+            case Runs.ALWAYS:
+                return True
+
+    def _note(self, stage: Stage, failure: PhaseFailed) -> None:
+        if not self._session.cancellation.requested.is_set():
+            self._session.log.error(str(failure))
+        if stage.runs is Runs.ALWAYS:
+            self._teardown_failure = self._teardown_failure or failure
+        elif stage.runs is Runs.WITH_ARTIFACTS:
+            self._artifact_failure = failure
+        else:
+            self._failure = self._failure or failure
+
+    def _ended(self) -> tuple[Ended, str]:
+        """A failing pre-exit hook decides; else the phase that failed; else the command; else its artifacts."""
+        command = self._command_ended or Ended(0)
+        decisive = self._teardown_failure or self._failure
+        if decisive is None and command.status == 0:
+            decisive = self._artifact_failure
+        if decisive is None:
+            return command, ""
+        return decisive.ended or Ended(decisive.status), decisive.signal_reason
 
     # --- hooks --------------------------------------------------------------------------------------------------
 
@@ -209,6 +249,22 @@ class Lifecycle:
             if hooks:
                 return hooks
         return []
+
+    # --- secrets and artifacts ----------------------------------------------------------------------------------
+
+    def _fetch_secrets(self, _stage: Stage) -> None:
+        if self._work.secrets:
+            fetch_secrets(self._session, self._work.secrets, self._client, self._job_id)
+
+    def _keep_artifacts(self, _stage: Stage) -> None:
+        keep_artifacts(
+            self._session,
+            self._work.artifact_paths,
+            self._settings,
+            self._client,
+            self._job_id,
+            self._checkout_path,
+        )
 
     # --- plugins ------------------------------------------------------------------------------------------------
 
@@ -278,7 +334,11 @@ class Lifecycle:
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:
-            report_commit(session, self._checkout_path, commit, self._meta_data)
+            meta_data = MetaData(
+                has=lambda key: self._client.has_meta_data(self._job_id, key),
+                set=lambda key, value: self._client.set_meta_data(self._job_id, key, value),
+            )
+            report_commit(session, self._checkout_path, commit, meta_data)
 
     # --- command ------------------------------------------------------------------------------------------------
 
@@ -294,57 +354,15 @@ class Lifecycle:
                     return
             self._finish_command(Ended(0))
             return
-        arguments = self._command_arguments()
+        arguments = prepare_command(self._session, self._work.command, self._settings, self._checkout_path)
         self._finish_command(self._session.run(arguments))
 
     def _finish_command(self, ended: Ended) -> None:
         self._command_ended = ended
-        self._session.environment["BUILDKITE_COMMAND_EXIT_STATUS"] = str(ended.status)
+        self._session.change({"BUILDKITE_COMMAND_EXIT_STATUS": str(ended.status)})
         if ended.status != 0:
             how = f"was killed by {ended.signal_name}" if ended.signal else f"exited with status {ended.status}"
             self._session.log.lines(f"^^^ +++\n\x1b[31m🚨 Error: The command {how}\x1b[0m")
-
-    def _command_arguments(self) -> list[str]:
-        session, command = self._session, self._work.command
-        if not command.strip():
-            raise PhaseFailed(
-                "there is no command to run: give the step a command, or let a plugin, the repository or this agent "
-                "have a command hook"
-            )
-        shell = shlex.split(self._settings.shell)
-        if not shell:
-            raise PhaseFailed("this agent's shell setting is empty")
-        script = _script_of(command, session.directory)
-        if self._settings.no_command_eval:
-            if script is None:
-                raise PhaseFailed(
-                    "this agent runs no commands, only scripts of the repository (no-command-eval), "
-                    f"and there is no such file: {command.strip()}"
-                )
-            if not script.resolve().is_relative_to(self._checkout_path.resolve()):
-                raise PhaseFailed("this agent runs only scripts inside the repository (no-command-eval)")
-        if script is None:
-            session.log.header("Running commands")
-            for line in command.splitlines():
-                session.log.prompt(line)
-            return [*shell, command]
-        if not self._settings.no_command_eval:
-            mode = script.stat().st_mode
-            script.chmod(mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        session.log.header("Running script")
-        relative = f".{os.sep}{os.path.relpath(script, session.directory)}"
-        session.log.prompt(relative)
-        return [*shell, relative]
-
-
-def _script_of(command: str, directory: Path) -> Path | None:
-    """The file that a command names, if it names one."""
-    name = command.replace("\n", "")
-    try:
-        path = Path(os.path.normpath(directory / name.lstrip("/")))
-        return path if path.is_file() else None
-    except (OSError, ValueError):  # too long for a file name, or with a NUL byte: then it names no file
-        return None
 
 
 def _is_true(text: str) -> bool:

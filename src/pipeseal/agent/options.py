@@ -47,6 +47,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("tags", "list", "Tags, such as os=linux.", "AGENT_TAGS", ()),
     Option("queue", "text", "Queue to take jobs from.", "AGENT_QUEUE", ""),
     Option("spawn", "number", "How many jobs to run at a time.", "AGENT_SPAWN", 1),
+    Option("spawn-per-cpu", "number", "The same for each processor.", "AGENT_SPAWN_PER_CPU"),
+    Option("spawn-with-priority", "flag", "Worker N has priority N.", "AGENT_SPAWN_WITH_PRIORITY", False),
+    Option("acquire-job", "text", "Run the job with this id, and end.", "AGENT_ACQUIRE_JOB", ""),
+    Option("reflect-exit-status", "flag", "End with the acquired job's status.", "AGENT_REFLECT_EXIT_STATUS", False),
     Option("disconnect-after-job", "flag", "Stop after one job.", "AGENT_DISCONNECT_AFTER_JOB", False),
     Option(
         "disconnect-after-idle-timeout",
@@ -55,6 +59,14 @@ OPTIONS: tuple[Option, ...] = (
         "AGENT_DISCONNECT_AFTER_IDLE_TIMEOUT",
         0,
     ),
+    Option(
+        "disconnect-after-uptime",
+        "seconds",
+        "Stop after so many seconds, when no job runs; 0 means never.",
+        "AGENT_DISCONNECT_AFTER_UPTIME",
+        0,
+    ),
+    Option("health-check-addr", "text", "HOST:PORT to say on how it is.", "AGENT_HEALTH_CHECK_ADDR", ""),
     # --- what it will run
     Option("verification-jwks-file", "path", "Keys of the signers.", "AGENT_VERIFICATION_JWKS_FILE"),
     Option(
@@ -77,6 +89,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("build-path", "path", "Where jobs are checked out.", "BUILD_PATH", "~/.local/share/pipeseal/builds"),
     Option("hooks-path", "path", "Folder of agent hooks.", "HOOKS_PATH"),
     Option("additional-hooks-paths", "paths", "More folders of agent hooks.", "ADDITIONAL_HOOKS_PATHS", ()),
+    Option("hooks-shell", "text", "What runs hooks written for a shell.", "HOOKS_SHELL", ""),
     Option("plugins-path", "path", "Where plugins are.", "PLUGINS_PATH", "~/.local/share/pipeseal/plugins"),
     Option("plugins-always-clone-fresh", "flag", "Clone for each job.", "PLUGINS_ALWAYS_CLONE_FRESH", False),
     Option("strict-single-hooks", "flag", "One command or checkout hook.", "STRICT_SINGLE_HOOKS", False),
@@ -87,6 +100,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("redacted-vars", "list", "Names of secrets, with * and ?.", "REDACTED_VARS", DEFAULT_PATTERNS),
     Option("no-ansi-timestamps", "flag", "No times in the job's log.", "NO_ANSI_TIMESTAMPS", False),
     Option("cancel-grace-period", "seconds", "From being asked to end to SIGKILL.", "CANCEL_GRACE_PERIOD", 10),
+    Option("cancel-signal", "text", "What asks a job to end.", "CANCEL_SIGNAL", "SIGTERM"),
+    Option("sockets-path", "path", "Where its sockets are.", "SOCKETS_PATH", "~/.buildkite-agent/sockets"),
+    Option("no-job-api", "flag", "Jobs cannot change their own later phases.", "NO_JOB_API", False),
+    Option("enable-job-log-tmpfile", "flag", "Jobs can read their own log.", "ENABLE_JOB_LOG_TMPFILE", False),
+    Option("job-log-path", "path", "Folder for those logs.", "JOB_LOG_PATH"),
+    Option("artifact-upload-concurrency", "number", "Uploads at once.", "ARTIFACT_UPLOAD_CONCURRENCY"),
+    Option(
+        "no-multipart-artifact-upload", "flag", "Send each file in one piece.", "NO_MULTIPART_ARTIFACT_UPLOAD", False
+    ),
+    Option("artifact-stores", "list", "More hosts that may hold artifacts.", "", ()),
     # --- how it checks out
     Option("skip-checkout", "flag", "Do not check out anything.", "SKIP_CHECKOUT", False),
     Option("checkout-attempts", "number", "How often to try a checkout.", "CHECKOUT_ATTEMPTS", 6),
@@ -98,6 +121,17 @@ OPTIONS: tuple[Option, ...] = (
         "GIT_SKIP_FETCH_EXISTING_COMMITS",
         False,
     ),
+    Option("ssh-keyscan", "flag", "Believe the host key of a new host.", "", False),
+    Option("git-checkout-timeout", "seconds", "For one try; 0: no limit.", "GIT_CHECKOUT_TIMEOUT", 0),
+    Option("git-commit-verification", "text", "warn or strict: be on the branch.", "GIT_COMMIT_VERIFICATION", ""),
+    Option("git-sparse-checkout-paths", "list", "Check out these alone.", "GIT_SPARSE_CHECKOUT_PATHS", ()),
+    Option("git-sparse-checkout-mode", "text", "cone or no-cone.", "GIT_SPARSE_CHECKOUT_MODE", "cone"),
+    Option("git-submodule-clone-config", "list", "NAME=VALUE.", "GIT_SUBMODULE_CLONE_CONFIG", ()),
+    Option("git-mirrors-path", "path", "Where mirrors of repositories are.", "GIT_MIRRORS_PATH"),
+    Option("git-mirrors-skip-update", "flag", "Use mirrors as they are.", "GIT_MIRRORS_SKIP_UPDATE", False),
+    Option("git-mirrors-lock-timeout", "seconds", "Wait for a mirror.", "GIT_MIRRORS_LOCK_TIMEOUT", 300),
+    Option("git-mirror-checkout-mode", "text", "reference or dissociate.", "GIT_MIRROR_CHECKOUT_MODE", "reference"),
+    Option("git-clone-mirror-flags", "text", "Flags of git clone --mirror.", "GIT_CLONE_MIRROR_FLAGS", "-v"),
     Option("git-clone-flags", "text", "Flags of git clone.", "GIT_CLONE_FLAGS", "-v"),
     Option("git-fetch-flags", "text", "Flags of git fetch.", "GIT_FETCH_FLAGS", "-v --prune"),
     Option("git-checkout-flags", "text", "Flags of git checkout.", "GIT_CHECKOUT_FLAGS", "-f"),
@@ -112,26 +146,21 @@ BY_NAME = {option.name: option for option in OPTIONS}
 # Keys of the stock agent that change nothing here: what they switch off is not done anyway.
 WITHOUT_EFFECT = frozenset(
     {
-        "no-ssh-keyscan", "no-http2", "no-feature-reporting", "no-plugin-validation", "no-multipart-artifact-upload",
-        "debug", "debug-http", "log-level", "disable-warnings-for", "trace-context-encoding", "no-job-api",
+        "no-ssh-keyscan", "no-http2", "no-feature-reporting", "no-plugin-validation", "debug", "debug-http",
+        "log-level", "disable-warnings-for", "trace-context-encoding",
     }
 )  # fmt: skip
 # Keys of the stock agent that this one does not know how to do yet.
 NOT_SUPPORTED = frozenset(
     {
-        "acquire-job", "artifact-upload-concurrency", "cancel-signal", "checkout-override-mode",
-        "allowed-environment-variables", "enable-environment-variable-allowlist", "debug-signing",
-        "disconnect-after-uptime", "enable-job-log-tmpfile", "experiment", "fail-on-missing-tags",
-        "git-checkout-timeout", "git-clone-mirror-flags", "git-commit-verification", "git-mirror-checkout-mode",
-        "git-mirrors-lock-timeout", "git-mirrors-path", "git-mirrors-skip-update", "git-sparse-checkout-mode",
-        "git-sparse-checkout-paths", "git-submodule-clone-config", "health-check-addr", "hooks-shell",
-        "job-context-dir", "job-log-path", "job-logs-otlp", "kubernetes-exec", "metrics-datadog",
-        "metrics-datadog-distributions", "metrics-datadog-host", "ping-mode", "profile", "reflect-exit-status",
-        "signal-grace-period-seconds", "signing-aws-kms-key", "signing-gcp-kms-key", "sockets-path", "spawn-per-cpu",
-        "spawn-with-priority", "tags-from-ec2-meta-data", "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
-        "tags-from-ecs-meta-data", "tags-from-gcp-labels", "tags-from-gcp-meta-data", "tags-from-gcp-meta-data-paths",
-        "tags-from-host", "timestamp-lines", "tracing-backend", "tracing-propagate-traceparent",
-        "tracing-service-name", "wait-for-ec2-meta-data-timeout", "wait-for-ec2-tags-timeout",
-        "wait-for-ecs-meta-data-timeout", "wait-for-gcp-labels-timeout", "write-job-logs-to-stdout",
+        "checkout-override-mode", "allowed-environment-variables", "enable-environment-variable-allowlist",
+        "debug-signing", "experiment", "fail-on-missing-tags", "job-context-dir", "job-logs-otlp", "kubernetes-exec",
+        "metrics-datadog", "metrics-datadog-distributions", "metrics-datadog-host", "ping-mode", "profile",
+        "signal-grace-period-seconds", "signing-aws-kms-key", "signing-gcp-kms-key", "tags-from-ec2-meta-data",
+        "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags", "tags-from-ecs-meta-data", "tags-from-gcp-labels",
+        "tags-from-gcp-meta-data", "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines",
+        "tracing-backend", "tracing-propagate-traceparent", "tracing-service-name", "wait-for-ec2-meta-data-timeout",
+        "wait-for-ec2-tags-timeout", "wait-for-ecs-meta-data-timeout", "wait-for-gcp-labels-timeout",
+        "write-job-logs-to-stdout",
     }
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Running the processes of a job: each in its own session, under a terminal or a pipe, cancelled with patience.
 
-A process under a terminal is the leader of a session whose controlling terminal it is. When the agent dies without
-a word (SIGKILL), the kernel closes the terminal's other end and sends SIGHUP to the process group: the job does not
-outlive its agent unless it took pains to. A process with a pipe gets SIGPIPE when it next writes.
+Each process leads a session and a process group of its own. When the agent dies without a word (SIGKILL), the
+`guardian` ends those groups; under a terminal the kernel sends SIGHUP at once besides. Only what has left its group
+can outlive the agent.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
+
+from pipeseal.agent.guardian import Guardian
 
 READ_BYTES = 65_536
 ROWS, COLUMNS = 100, 160
 # What a process leaves behind may still write: so long, and so much, do we listen after the process itself has ended.
 LINGER_MILLISECONDS = 20
 LINGER_BYTES = 1 << 20
+# A process whose own time is over is asked to end, and made to after so long.
+OVERTIME_SECONDS = 5.0
 
 # Opening a terminal makes it the controlling one of a session leader that has none (POSIX.1-2017 11.1.3).
 _TAKE_TERMINAL = 'exec "$@" <>"$0" >&0 2>&1'
@@ -45,10 +50,11 @@ class Why(Enum):
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit status, or -1 and the signal that killed it."""
+    """How a process ended: its exit status, or -1 and the signal that killed it; and whether its time was over."""
 
     status: int
     signal: int = 0
+    is_overdue: bool = False
 
     @property
     def signal_name(self) -> str:
@@ -64,22 +70,26 @@ class Ended(NamedTuple):
 class Cancellation:
     """Ends what a job runs: first asked to (SIGTERM), after a grace period made to (SIGKILL).
 
-    Processes that a job starts during the grace period (its last hooks) are ended at the period's end too.
+    What a job starts during the grace period, its last hooks, is left alone until the period's end.
 
     Parameters:
         grace_seconds: how long the job has between the two.
         ask: the signal that asks.
+        guardian: told of each process group.
     """
 
-    def __init__(self, grace_seconds: float, ask: int = signal.SIGTERM) -> None:
+    def __init__(self, grace_seconds: float, ask: int = signal.SIGTERM, *, guardian: Guardian | None = None) -> None:
         self._grace_seconds = grace_seconds
         self._ask = ask
+        self._guardian = guardian
         self._lock = threading.Lock()
         self._groups: set[int] = set()
         self._timer: threading.Timer | None = None
-        self._over = False
         self.why: Why | None = None
         self.requested = threading.Event()
+        self.over = threading.Event()
+        # What starts from now on belongs to the job's end, and may run in the grace period.
+        self.is_ending = False
 
     def request(self, why: Why) -> bool:
         """End the job. True if this call is the one that did it."""
@@ -96,15 +106,21 @@ class Cancellation:
 
     def enter(self, group: int) -> None:
         """A process group of the job begins."""
+        if self._guardian is not None:
+            self._guardian.watch_group(group)
         with self._lock:
             self._groups.add(group)
-            if self._over:
+            if self.over.is_set():
                 _signal_group(group, signal.SIGKILL)
+            elif self.why is not None and not self.is_ending:
+                _signal_group(group, self._ask)
 
     def leave(self, group: int) -> None:
         """That process group's leader has ended (and was not waited for yet, so its number is still its own)."""
         with self._lock:
             self._groups.discard(group)
+        if self._guardian is not None:
+            self._guardian.forget_group(group)
 
     def close(self) -> None:
         """The job is over."""
@@ -114,7 +130,7 @@ class Cancellation:
 
     def _kill(self) -> None:
         with self._lock:
-            self._over = True
+            self.over.set()
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -137,6 +153,7 @@ def run_process(
     output: Callable[[bytes], None],
     cancellation: Cancellation,
     terminal: bool,
+    timeout_seconds: float | None = None,
 ) -> Ended:
     """Run one process of a job to its end.
 
@@ -147,6 +164,7 @@ def run_process(
         output: gets what it writes, as it writes it; may block to slow it down.
         cancellation: ends it.
         terminal: give it a terminal (standard input, output and error); else it reads nothing and writes to a pipe.
+        timeout_seconds: how long it may take; it is then asked to end, and made to.
 
     Raises:
         OSError: it could not be started.
@@ -174,7 +192,7 @@ def run_process(
         finally:
             os.close(theirs)
     try:
-        return _follow(process, ours, output, cancellation)
+        return _follow(process, ours, output, cancellation, timeout_seconds)
     finally:
         os.close(ours)
 
@@ -206,11 +224,37 @@ def _start(
     )
 
 
+class _Overtime:
+    """Ends a process group when its own time is over."""
+
+    def __init__(self, group: int, seconds: float | None) -> None:
+        self._group = group
+        self._at = None if seconds is None else time.monotonic() + seconds
+        self.has_begun = False
+
+    def milliseconds_left(self) -> float | None:
+        """Until something is to be done; what is due is done now. None: never."""
+        if self._at is None:
+            return None
+        left = self._at - time.monotonic()
+        if left > 0:
+            return left * 1000
+        _signal_group(self._group, signal.SIGKILL if self.has_begun else signal.SIGTERM)
+        self._at = None if self.has_begun else time.monotonic() + OVERTIME_SECONDS
+        self.has_begun = True
+        return None if self._at is None else OVERTIME_SECONDS * 1000
+
+
 def _follow(
-    process: subprocess.Popen[bytes], ours: int, output: Callable[[bytes], None], cancellation: Cancellation
+    process: subprocess.Popen[bytes],
+    ours: int,
+    output: Callable[[bytes], None],
+    cancellation: Cancellation,
+    timeout_seconds: float | None,
 ) -> Ended:
     group = process.pid
     cancellation.enter(group)
+    overtime = _Overtime(group, timeout_seconds)
     left = False
     ended = os.pidfd_open(process.pid)
     try:
@@ -220,7 +264,7 @@ def _follow(
         poll.register(ended, select.POLLIN)
         open_still = True
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in poll.poll(overtime.milliseconds_left())}
             if ours in ready:
                 open_still = _pass_on(ours, output) is not None
                 if not open_still:
@@ -237,7 +281,7 @@ def _follow(
             open_still = size is not None
             lingered += size or 0
         code = process.wait()
-        return Ended(code) if code >= 0 else Ended(-1, -code)
+        return Ended(code if code >= 0 else -1, max(-code, 0), overtime.has_begun)
     except BaseException:
         _signal_group(group, signal.SIGKILL)
         process.wait()

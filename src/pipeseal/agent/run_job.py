@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,25 +18,34 @@ from typing import NamedTuple
 
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
-from pipeseal.agent.checkout import CheckoutPlan, MetaData
+from pipeseal.agent.checkout import CheckoutPlan
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.environment import JobEnvironment, render_environment_file
+from pipeseal.agent.guardian import Guardian
+from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
+from pipeseal.agent.job_client import JobClient
+from pipeseal.agent.job_control import SessionControl
 from pipeseal.agent.jobenvironment import AgentFacts, compose_environment, path_segment
 from pipeseal.agent.joblog import JobLog
+from pipeseal.agent.keep_artifacts import PATHS, ArtifactPaths
 from pipeseal.agent.lifecycle import JobWork, Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.processes import Cancellation, Ended, Why
-from pipeseal.agent.session import JobSession, PhaseFailed, Scratch
+from pipeseal.agent.scratch import Scratch
+from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
 from pipeseal.clock import Clock, render_timestamp
 from pipeseal.errors import MalformedInput, PipesealError, VerificationError, escape_control, render_error
+from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.evaluate import evaluate
 from pipeseal.policy.settings import VerificationSettings
 
 MIN_CHUNK_BYTES = 1024
+# Members of a step's `checkout` beyond those that have a type; see `jobenvironment`.
+KNOWN_CHECKOUT = frozenset({"lfs", "flags", "sparse", "commit_verification"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class JobContext:
         base: variables of the agent that every job gets.
         launcher: folder that holds our `buildkite-agent`.
         clock: the time.
+        guardian: cleans up when the agent dies without a word.
     """
 
     settings: AgentSettings
@@ -55,6 +66,7 @@ class JobContext:
     base: Mapping[str, str]
     launcher: Path
     clock: Clock
+    guardian: Guardian | None = None
 
 
 class _Outcome(NamedTuple):
@@ -98,19 +110,25 @@ class JobRun:
         self._agent_name = agent_name
         self._log = log
         self._last_job = last_job
-        self._cancellation = Cancellation(context.settings.cancel_grace_period)
+        settings = context.settings
+        ask = getattr(signal, settings.cancel_signal)
+        self._cancellation = Cancellation(settings.cancel_grace_period, ask, guardian=context.guardian)
         self._session: JobSession | None = None
-        self.client: AgentClient | None = None
+        self.client: JobClient | None = None
+        # How the job ended, for whoever runs it alone: its exit status, -1 when there is none.
+        self.exit_status = -1
 
     def cancel(self, why: Why) -> None:
         """End the job before its time; may be called from any thread, and more than once."""
-        session = self._session
-        if session is not None:
-            session.environment["BUILDKITE_JOB_CANCELLED"] = "true"
-            if why is Why.TIMED_OUT:
-                session.environment["BUILDKITE_JOB_TIMED_OUT"] = "true"
+        if self._session is not None:
+            self._tell_cancelled(self._session, why)
         if self._cancellation.request(why):
             self._log.info("Cancelling the job", job=self.job_id, reason=why.signal_reason)
+
+    @staticmethod
+    def _tell_cancelled(session: JobSession, why: Why) -> None:
+        timed_out = {"BUILDKITE_JOB_TIMED_OUT": "true"} if why is Why.TIMED_OUT else {}
+        session.change({"BUILDKITE_JOB_CANCELLED": "true", **timed_out})
 
     def run(self) -> None:
         """Run the job to its end; whatever happens is told to the server and the log, and never raised."""
@@ -124,7 +142,14 @@ class JobRun:
         except PipesealError as error:
             self._refuse_unread(error)
             return
-        self.client = self._session_client.with_token(job.token or self._session_client.token, stop=threading.Event())
+        session_client = self._session_client
+        self.client = JobClient(
+            session_client.endpoint,
+            job.token or session_client.token,
+            transport=session_client.transport,
+            stop=threading.Event(),
+            on_failure=self._report_failure,
+        )
         try:
             self.client.start_job(self.job_id, render_timestamp(self._context.clock.now()))
         except PipesealError as error:
@@ -135,7 +160,7 @@ class JobRun:
         self._cancellation.close()
         self._finish(self.client, outcome, failed_chunks)
 
-    def _with_log(self, job: Job, client: AgentClient) -> tuple[_Outcome, int]:
+    def _with_log(self, job: Job, client: JobClient) -> tuple[_Outcome, int]:
         def append(sequence: int, offset: int, size: int, compressed: bytes) -> None:
             client.append_log(self.job_id, sequence, offset, size, compressed)
 
@@ -159,7 +184,7 @@ class JobRun:
             log.close()
         return outcome, log.failed_chunks
 
-    def _judge_and_run(self, job: Job, client: AgentClient, log: JobLog) -> _Outcome:
+    def _judge_and_run(self, job: Job, client: JobClient, log: JobLog) -> _Outcome:
         settings = self._context.settings
         decision = evaluate(job, self._context.verification)
         if decision.log:
@@ -174,15 +199,17 @@ class JobRun:
             return self._refused(job, refusal, decision.signal_reason)
         for warning in decision.warnings:
             self._log.warn(warning, job=self.job_id)
-        scratch = Scratch()
+        scratch = Scratch(self._context.guardian)
         try:
             self._check_allowed(decision)
             environment = self._environment(decision, client)
             files = _write_environment(environment, scratch.folder)
             asked = {**self._context.base, **files, **_job_access(environment.values)}
-            ask_pre_bootstrap(settings, asked, self._log, job=self.job_id)
+            ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
         except VerificationError as error:
             scratch.close()
+            if self._cancellation.why is not None:
+                return self._cancelled(log, Ended(-1))
             log.lines(
                 f"+++ ⛔ Refused by agent {escape_control(self._agent_name)}\n{render_error(error)}\nNothing was run."
             )
@@ -199,37 +226,53 @@ class JobRun:
             cancellation=self._cancellation,
             terminal=not settings.no_pty,
             redacted_patterns=settings.redacted_vars,
+            hooks_shell=settings.hooks_shell,
         )
         self._session = session
+        if self._cancellation.why is not None:
+            self._tell_cancelled(session, self._cancellation.why)
+        job_api = None
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
-            ended = self._run_phases(decision, session, client)
+            job_api = self._open_job_api(session, client)
+            outcome = self._run_phases(decision, session, client)
         except PhaseFailed as error:
             log.error(str(error))
-            return _Outcome(Ended(-1), "process_run_error")
+            outcome = _Outcome(Ended(-1), "process_run_error")
         finally:
+            if job_api is not None:
+                job_api.close()
             session.close()
-        why = self._cancellation.why
-        if why is not None:
-            name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(
-                why, "as asked for"
-            )
-            log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
-            return _Outcome(Ended(-1, ended.signal or 15), why.signal_reason)
-        return _Outcome(ended)
+        return outcome if self._cancellation.why is None else self._cancelled(log, outcome.ended)
 
-    def _run_phases(self, approved: ApprovedJob, session: JobSession, client: AgentClient) -> Ended:
+    def _cancelled(self, log: JobLog, ended: Ended) -> _Outcome:
+        why = self._cancellation.why
+        assert why is not None
+        name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(why, "as asked for")
+        log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
+        return _Outcome(Ended(-1, ended.signal or signal.SIGTERM), why.signal_reason)
+
+    def _open_job_api(self, session: JobSession, client: JobClient) -> JobApi | None:
+        """The job's own socket, among its small files: nobody else can reach it, and it goes with them."""
+        if self._context.settings.no_job_api:
+            return None
+        job_api = JobApi(SessionControl(session, client, self.job_id), session.scratch)
+        try:
+            job_api.start()
+        except PipesealError as error:
+            session.log.warning(f"The Job API cannot be used in this job: {error}")
+            return None
+        session.change(job_api.environment)
+        session.log.redact([job_api.environment[TOKEN_VARIABLE]])
+        return job_api
+
+    def _run_phases(self, approved: ApprovedJob, session: JobSession, client: JobClient) -> _Outcome:
         settings = self._context.settings
         if settings.bootstrap_script:
             arguments = shlex.split(settings.bootstrap_script)
             if not arguments:
                 raise PhaseFailed("the bootstrap-script setting holds no program")
-            return session.run(arguments)
-        job_id = self.job_id
-        meta_data = MetaData(
-            has=lambda key: client.has_meta_data(job_id, key),
-            set=lambda key, value: client.set_meta_data(job_id, key, value),
-        )
+            return _Outcome(session.run(arguments))
         variables = session.environment
         checkout = approved.step.checkout
         work = JobWork(
@@ -247,23 +290,40 @@ class JobRun:
             ),
             skip_checkout=settings.skip_checkout or (checkout is not None and bool(checkout.skip)),
             reports_commit=approved.env.get("BUILDKITE_COMMIT_RESOLVED") != "true",
+            secrets=list(approved.step.secrets),
+            artifact_paths=ArtifactPaths(
+                approved.env.get(PATHS, ""),
+                is_proven=approved.verified is not None and PATHS in approved.proven_variables,
+            ),
         )
-        if checkout is not None and checkout.rest:
-            session.log.warning(f"Not supported by this agent, and ignored: checkout {', '.join(checkout.rest)}")
+        self._warn_of_unknown_checkout(checkout, session)
         lifecycle = Lifecycle(
             session,
             settings,
             work,
             checkout_path=Path(variables["BUILDKITE_BUILD_CHECKOUT_PATH"]),
             plugins_path=settings.plugins_path / path_segment(self._agent_name),
-            meta_data=meta_data,
+            client=client,
+            job_id=self.job_id,
         )
-        return lifecycle.run()
+        return _Outcome(*lifecycle.run())
+
+    @staticmethod
+    def _warn_of_unknown_checkout(checkout: Checkout | None, session: JobSession) -> None:
+        unknown = sorted(set(checkout.rest) - KNOWN_CHECKOUT) if checkout is not None else []
+        if unknown:
+            session.log.warning(f"Not supported by this agent, and ignored: checkout {', '.join(unknown)}")
 
     # --- the operator's own limits --------------------------------------------------------------------------------
 
     def _check_allowed(self, approved: ApprovedJob) -> None:
         settings = self._context.settings
+        if approved.step.checkout is not None and approved.step.checkout.ssh_secret:
+            raise VerificationError(
+                "checkout.ssh_secret",
+                "the step's checkout wants an SSH key that the server keeps, and this agent uses only its own",
+                evidence={"ssh_secret": approved.step.checkout.ssh_secret},
+            )
         if settings.allowed_repositories and not _matches(approved.repository_url, settings.allowed_repositories):
             raise VerificationError(
                 "repository.not_allowed",
@@ -329,7 +389,11 @@ class JobRun:
         client = self._session_client.with_token(self._session_client.token, stop=_already_stopped())
         self._finish(client, _Outcome(Ended(-1), "agent_refused", refusal), 0)
 
+    def _report_failure(self, name: str, error: PipesealError, delay: float) -> None:
+        self._log.warn(f"{name} failed, trying again in {delay:.0f} s: {error}", job=self.job_id, code=error.code)
+
     def _finish(self, client: AgentClient, outcome: _Outcome, failed_chunks: int) -> None:
+        self.exit_status = outcome.ended.status
         request = FinishRequest(
             exit_status=str(outcome.ended.status),
             finished_at=render_timestamp(self._context.clock.now()),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.processes import Cancellation, Ended, run_process
 from pipeseal.agent.redaction import find_secrets
+from pipeseal.agent.scratch import Scratch
 
 
 class PhaseFailed(Exception):
@@ -20,63 +20,47 @@ class PhaseFailed(Exception):
     Never leaves the agent: `lifecycle` turns it into the job's outcome.
     """
 
-    def __init__(self, message: str, *, status: int = 1, ended: Ended | None = None) -> None:
+    def __init__(self, message: str, *, status: int = 1, ended: Ended | None = None, signal_reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.ended = ended
-
-
-class Scratch:
-    """A folder for a job's own small files, made when first needed."""
-
-    def __init__(self) -> None:
-        self._folder: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pipeseal-job-"))
-        return self._folder
-
-    def close(self) -> None:
-        """Remove it."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self.signal_reason = signal_reason
 
 
 class JobSession:
     """The state that phases share.
 
     Parameters:
-        environment: the job's variables; phases and hooks change them as the job goes on.
+        environment: the job's variables; phases, hooks and the job itself change them as the job goes on. Never
+            changed in place: `change` puts a new mapping there, so that other threads see the old one or the new.
         directory: the working directory.
         scratch: the job's own small files; the session removes them.
         log: the job's log.
         cancellation: ends the job's processes.
         terminal: run processes under a terminal.
         redacted_patterns: names of variables whose values are hidden in the log.
+        hooks_shell: runs hooks that are written for a shell; empty for the one each names.
     """
 
     def __init__(
         self,
         *,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
         directory: Path,
         scratch: Scratch,
         log: JobLog,
         cancellation: Cancellation,
         terminal: bool,
         redacted_patterns: Sequence[str],
+        hooks_shell: str = "",
     ) -> None:
-        self.environment = environment
-        if terminal:
-            environment.setdefault("TERM", "xterm-256color")
+        self.environment: Mapping[str, str] = {"TERM": "xterm-256color", **environment} if terminal else environment
+        self._lock = threading.Lock()
         self.directory = directory
         self.log = log
         self.cancellation = cancellation
         self.terminal = terminal
+        self.hooks_shell = hooks_shell
         self._redacted_patterns = tuple(redacted_patterns)
         self._scratch = scratch
         self._told_short: set[str] = set()
@@ -86,10 +70,17 @@ class JobSession:
         """Hide the secrets among the variables as they are now; a secret never stops being one."""
         hidden, short = find_secrets(self.environment, self._redacted_patterns)
         self.log.redact(hidden.values())
-        fresh = [name for name in short if name not in self._told_short]
-        if fresh:
+        with self._lock:
+            fresh = [name for name in short if name not in self._told_short]
             self._told_short.update(fresh)
+        if fresh:
             self.log.comment(f"Too short to be hidden in this log: the values of {', '.join(fresh)}")
+
+    def change(self, values: Mapping[str, str], removed: Collection[str] = ()) -> None:
+        """Set and remove variables, for processes that start from now on; may be called from any thread."""
+        with self._lock:
+            kept = {name: value for name, value in self.environment.items() if name not in removed}
+            self.environment = {**kept, **values}
 
     @property
     def scratch(self) -> Path:
@@ -107,6 +98,7 @@ class JobSession:
         extra: Mapping[str, str] | None = None,
         directory: Path | None = None,
         terminal: bool | None = None,
+        timeout_seconds: float | None = None,
     ) -> Ended:
         """Run a process of the job, with its output in the log.
 
@@ -114,6 +106,7 @@ class JobSession:
             extra: variables for this process alone.
             directory: instead of the working directory.
             terminal: instead of the session's setting.
+            timeout_seconds: how long it may take.
 
         Raises:
             PhaseFailed: it could not be started.
@@ -128,6 +121,7 @@ class JobSession:
                 output=self.log.output,
                 cancellation=self.cancellation,
                 terminal=under_terminal,
+                timeout_seconds=timeout_seconds,
             )
         except OSError as error:
             what = error.filename or arguments[0]

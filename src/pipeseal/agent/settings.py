@@ -19,6 +19,15 @@ from pipeseal.errors import ConfigurationError
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z0-9_-]+)\s*[=:]\s*(.*)")
 _TRUE = {"1", "t", "true", "yes", "on"}
 _FALSE = {"0", "f", "false", "no", "off", ""}
+# Settings that have one of a few values.
+_CHOICES = {
+    "verification-failure-behavior": ("block", "warn"),
+    "log-format": ("text", "json"),
+    "cancel-signal": ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL"),
+    "git-commit-verification": ("", "warn", "strict"),
+    "git-sparse-checkout-mode": ("cone", "no-cone"),
+    "git-mirror-checkout-mode": ("reference", "dissociate"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +47,18 @@ class AgentSettings:
     tags: tuple[str, ...]
     queue: str
     spawn: int
+    spawn_per_cpu: int | None
+    spawn_with_priority: bool
+    acquire_job: str
+    reflect_exit_status: bool
     disconnect_after_job: bool
     disconnect_after_idle_timeout: float
+    disconnect_after_uptime: float
+    health_check_addr: str
     build_path: Path
     hooks_path: Path | None
     additional_hooks_paths: tuple[Path, ...]
+    hooks_shell: str
     plugins_path: Path
     plugins_always_clone_fresh: bool
     strict_single_hooks: bool
@@ -63,10 +79,29 @@ class AgentSettings:
     redacted_vars: tuple[str, ...]
     no_ansi_timestamps: bool
     cancel_grace_period: float
+    cancel_signal: str
+    sockets_path: Path
+    no_job_api: bool
+    enable_job_log_tmpfile: bool
+    job_log_path: Path | None
+    artifact_upload_concurrency: int | None
+    no_multipart_artifact_upload: bool
+    artifact_stores: tuple[str, ...]
     skip_checkout: bool
     checkout_attempts: int
     no_git_submodules: bool
     git_skip_fetch_existing_commits: bool
+    ssh_keyscan: bool
+    git_checkout_timeout: float
+    git_commit_verification: str
+    git_sparse_checkout_paths: tuple[str, ...]
+    git_sparse_checkout_mode: str
+    git_submodule_clone_config: tuple[str, ...]
+    git_mirrors_path: Path | None
+    git_mirrors_skip_update: bool
+    git_mirrors_lock_timeout: float
+    git_mirror_checkout_mode: str
+    git_clone_mirror_flags: str
     git_clone_flags: str
     git_fetch_flags: str
     git_checkout_flags: str
@@ -195,6 +230,8 @@ def load_settings(command_line: Mapping[str, Any], environment: Mapping[str, str
     # The stock agent's rule: who may not run commands may not run plugins either, unless told otherwise.
     if (values["no_command_eval"] or values["no_local_hooks"]) and "no-plugins" not in explicit:
         values["no_plugins"] = True
+    if values["spawn_per_cpu"]:
+        values["spawn"] = values["spawn_per_cpu"] * len(os.sched_getaffinity(0))
     _check(values)
     return AgentSettings(**values, config_file=path, notes=tuple(notes), explicit=frozenset(explicit))
 
@@ -279,10 +316,20 @@ def _check(values: Mapping[str, Any]) -> None:
         )
     if not all("!" <= character <= "~" for character in values["token"]):
         raise ConfigurationError("token.unreadable", "the registration token has characters that no token has")
-    for name, choices in (("verification-failure-behavior", ("block", "warn")), ("log-format", ("text", "json"))):
+    for name, choices in _CHOICES.items():
         value = values[name.replace("-", "_")]
         if value not in choices:
-            raise ConfigurationError("config.value", f"{name} is {value!r}; it has to be {' or '.join(choices)}")
+            words = " or ".join(choice or "empty" for choice in choices)
+            raise ConfigurationError("config.value", f"{name} is {value!r}; it has to be {words}")
+    if values["acquire_job"] and values["spawn"] != 1:
+        raise ConfigurationError(
+            "config.value", "acquire-job runs one job, so it cannot go with spawn", help="leave out one of the two"
+        )
+    for pair in values["git_submodule_clone_config"]:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9.-]*=.*", pair):
+            raise ConfigurationError(
+                "config.value", f"git-submodule-clone-config has {pair!r}, which is not NAME=VALUE"
+            )
     for option in ("allowed_repositories", "allowed_plugins"):
         for pattern in values[option]:
             try:

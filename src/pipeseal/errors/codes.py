@@ -1631,6 +1631,17 @@ CODES: tuple[Code, ...] = (
         "chmod go-w the file and its folders, and let them belong to root or to the user who runs the agent.",
     ),
     Code(
+        "checkout.ssh_secret",
+        "checkout with the server's SSH key",
+        "The step's `checkout` has an `ssh_secret`: a key that the server hands to the agent for the clone.",
+        (
+            "a pipeline written for agents that take their SSH key from the server",
+            "the setting was meant for another step",
+        ),
+        "Remove `ssh_secret` and give the agent a key of its own (`~/.ssh`, `ssh-agent`): a key that the server "
+        "hands out is a key that the server has.",
+    ),
+    Code(
         "job.other",
         "another job than the one asked for",
         "The agent accepted one job, and the server's answer holds another; it was refused.",

@@ -50,6 +50,7 @@ class Search(NamedTuple):
         follow_links: look into folders that are symbolic links.
         skip_links: leave out files that are symbolic links.
         directory: where relative patterns begin; empty for the working directory of this process.
+        inside: leave out files that are not really in this folder, and those of its `.git`; empty for no such limit.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Search(NamedTuple):
     follow_links: bool = False
     skip_links: bool = False
     directory: str = ""
+    inside: str = ""
 
 
 def split_paths(text: str, delimiter: str) -> list[str]:
@@ -195,6 +197,8 @@ def collect_files(
         raise ConfigurationError("artifact.content_type", f"{escape_control(content_type)!r} is no media type")
     start_at = os.path.abspath(search.directory)  # noqa: PTH100  (text: a job's names need not be UTF-8)
 
+    inside = os.path.realpath(search.inside) if search.inside else ""
+
     def sources() -> Iterator[tuple[str, str]]:
         seen = set()
         for path in find_paths(search, home=home, warn=warn):
@@ -217,6 +221,9 @@ def collect_files(
             if not stat.S_ISREG(mode):
                 warn(f"{escape_control(path)} is no regular file; left out")
                 continue
+            if inside and not _is_inside(source, inside):
+                warn(f"{escape_control(path)} is not a file of the checkout; left out")
+                continue
             start = "/" if path.startswith("/") else start_at
             yield posixpath.relpath(source, start), source
 
@@ -226,6 +233,12 @@ def collect_files(
         return ArtifactFile(path, source, size, sha1, sha256, content_type or content_type_of(path), version)
 
     return list(in_parallel(read, sources(), workers=workers))
+
+
+def _is_inside(source: str, folder: str) -> bool:
+    """Whether a file is really in `folder`, and not in its repository's own folder."""
+    parts = posixpath.relpath(os.path.realpath(source), folder).split("/")
+    return parts[0] != ".." and ".git" not in parts
 
 
 def _read_once(source: str) -> tuple[int, str, str, tuple[int, int, int]]:

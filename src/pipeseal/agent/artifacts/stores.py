@@ -128,6 +128,15 @@ class StoreSession:
             connection.close()
         self._connections.clear()
 
+    def abort(self) -> None:
+        """End the transfer in progress with an error; may be called from any thread."""
+        for connection in list(self._connections.values()):
+            try:
+                if connection.sock is not None:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
+
     def send(self, method: str, url: str, headers: Mapping[str, str], length: int, blocks: Iterable[bytes]) -> Stored:
         """Send a body and read the answer, whatever its status.
 

@@ -98,6 +98,16 @@ class ArtifactUpload:
         self._states: list[ArtifactState] = []
         self._ended = False
         self._state_error: PipesealError | None = None
+        self._sessions: list[StoreSession] = []
+
+    def abort(self) -> None:
+        """Give up; may be called from any thread. `run` then raises soon."""
+        self._client.stop.set()
+        self._client.close()
+        with self._changed:
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.abort()
 
     def run(self, files: Sequence[ArtifactFile]) -> None:
         """Upload the files.
@@ -180,10 +190,15 @@ class ArtifactUpload:
 
     def _work(self) -> None:
         session = StoreSession(self._policy, user_agent())
+        with self._changed:
+            self._sessions.append(session)
         try:
             while (unit := self._units.get()) is not None:
                 with self._changed:
                     given_up = unit.artifact_id in self._failures
+                if self._client.stop.is_set() and not given_up:
+                    self._failed(unit, Unavailable("artifact.transfer", "the upload was given up"))
+                    continue
                 if given_up:
                     continue
                 try:
