@@ -268,6 +268,7 @@ def test_the_server_command_says_what_is_wrong(tmp_path: Path, running: RunningS
     assert isinstance(wrong.exception, PipesealError)
     assert wrong.exception.code == "server.listen"
     assert server("--organization", "Not A Slug").exit_code == 2
+    assert server("--heartbeat-timeout", "30", "--heartbeat-interval", "60").exit_code == 2
     taken = CliRunner().invoke(root, ["server", "--data", str(running.folder), "--listen", "127.0.0.1:0"])
     assert isinstance(taken.exception, PipesealError)
     assert taken.exception.code == "server.data"

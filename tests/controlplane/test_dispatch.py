@@ -251,6 +251,35 @@ def test_an_agent_that_vanishes_is_noticed_and_its_job_retried(tmp_path: Path) -
         assert running.api.rest("GET", f"/agents/{lost.id}").json["connection_state"] == "connected"
 
 
+def test_an_agent_whose_ping_is_held_is_not_lost(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", replace(QUICK, ping_hold=1.5, heartbeat_timeout=0.3)) as running:
+        running.api.create_pipeline("steps: [{command: a}]")
+        agent = FakeAgent(running.api)
+        ping = threading.Thread(target=agent.ping)
+        ping.start()
+        time.sleep(0.9)
+        assert running.api.rest("GET", f"/agents/{agent.id}").json["connection_state"] == "connected"
+        ping.join(5)
+
+
+def test_an_agent_that_asks_for_work_has_given_up_its_job(
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeseal.controlplane.services.ping._ABANDONED_AFTER", 0.1)
+    running.api.create_pipeline(
+        "steps: [{command: a, key: a, retry: {automatic: {signal_reason: agent_lost, limit: 1}}}]"
+    )
+    running.api.create_build()
+    agent = FakeAgent(running.api)
+    job = agent.take()
+    time.sleep(0.2)
+    again = agent.take()
+    assert again.env["BUILDKITE_RETRY_COUNT"] == "1"
+    assert job.finish().status == 401
+    again.finish()
+    running.api.wait_build("passed")
+
+
 def test_a_job_accepted_and_never_started_goes_back_to_the_queue(tmp_path: Path) -> None:
     with running_server(tmp_path / "data", replace(QUICK, ping_hold=0.2, heartbeat_timeout=0.5)) as running:
         running.api.create_pipeline("steps: [{command: a, key: a}]")

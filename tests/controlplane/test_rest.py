@@ -52,7 +52,7 @@ def test_the_reference_page_lists_every_endpoint_option_and_state() -> None:
 def test_defaults_of_the_command_are_those_of_the_server() -> None:
     defaults = {option.name: option.default for option in server.params}
     settings = Settings()
-    for name in ("ping_hold", "ping_interval", "job_status_interval", "heartbeat_interval", "heartbeat_timeout"):
+    for name in ("ping_hold", "ping_interval", "job_status_interval", "heartbeat_timeout"):
         assert defaults[name] == getattr(settings, name)
     for name in ("cancel_timeout", "sweep_interval", "organization"):
         assert defaults[name] == getattr(settings, name)

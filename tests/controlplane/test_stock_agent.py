@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from benchmarks.peers import find_peer
+from click.testing import CliRunner
 from tests.controlplane.running import QUICK, RunningServer, find_job, running_server, until
+
+from pipeseal.cli import root
 
 PIPELINE = """
 env:
@@ -36,6 +39,16 @@ steps:
 def running(tmp_path: Path) -> Iterator[RunningServer]:
     with running_server(tmp_path / "data", replace(QUICK, ping_hold=5)) as server:
         yield server
+
+
+def make_repository(folder: Path) -> Path:
+    """A repository with `PIPELINE` in its usual place."""
+    (folder / ".buildkite").mkdir(parents=True)
+    (folder / ".buildkite" / "pipeline.yml").write_text(PIPELINE)
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.test"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Message"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 @contextmanager
@@ -66,12 +79,7 @@ def stock_agent(running: RunningServer, folder: Path, *options: str) -> Iterator
 
 @pytest.mark.peer("buildkite-agent")
 def test_a_build_runs_from_upload_to_end(running: RunningServer, tmp_path: Path) -> None:
-    repository = tmp_path / "repository"
-    (repository / ".buildkite").mkdir(parents=True)
-    (repository / ".buildkite" / "pipeline.yml").write_text(PIPELINE)
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.test"]
-    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Message"]):
-        subprocess.run(["git", *words], cwd=repository, check=True, capture_output=True)
+    repository = make_repository(tmp_path / "repository")
     body = {"name": "demo", "repository": str(repository)}
     assert running.api.rest("POST", "/pipelines", body).status == 201
     running.api.create_build()
@@ -91,6 +99,29 @@ def test_a_build_runs_from_upload_to_end(running: RunningServer, tmp_path: Path)
     assert b"hello a from one" in logs[0]
     assert b"hello b from one" in logs[1]
     assert build["meta_data"]["buildkite:git:commit"].startswith("commit ")
+
+
+@pytest.mark.peer("buildkite-agent")
+def test_signed_steps_reach_it_as_they_were_signed(running: RunningServer, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repository")
+    private, public, plain = tmp_path / "private.json", tmp_path / "public.json", tmp_path / "plain.yml"
+    files = ["--private-jwks-file", str(private), "--public-jwks-file", str(public)]
+    made = CliRunner().invoke(root, ["tool", "keygen", "--key-id", "test-key", *files])
+    assert made.exit_code == 0, made.output
+    plain.write_text("steps:\n  - command: buildkite-agent pipeline upload\n    label: é <&> \u2028\n")
+    key = ["--jwks-file", str(private), "--jwks-key-id", "test-key"]
+    signed = CliRunner().invoke(root, ["tool", "sign", str(plain), "--repo", str(repository), *key])
+    assert signed.exit_code == 0, signed.output
+    body = {"name": "demo", "repository": str(repository), "configuration": signed.stdout}
+    assert running.api.rest("POST", "/pipelines", body).status == 201
+    running.api.create_build(message="é\n\x1b[31m")
+    options = ["--signing-jwks-file", str(private), "--signing-jwks-key-id", "test-key"]
+    with stock_agent(running, tmp_path, *options, "--verification-jwks-file", str(public), "--spawn", "2"):
+        build = running.api.wait_build("passed", "failed", seconds=60)
+    logs = [running.api.log(build, job["id"]) for job in build["jobs"] if job["type"] == "script"]
+    assert len(logs) == 7
+    assert all(b"Job signature verified" in log for log in logs)
+    assert build["state"] == "passed"
 
 
 @pytest.mark.peer("buildkite-agent")

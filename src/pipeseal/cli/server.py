@@ -35,7 +35,9 @@ def default_data_folder() -> Path:
 @click.option(
     "--job-status-interval", type=click.IntRange(1), default=1, help="Seconds between looks at a job's state."
 )
-@click.option("--heartbeat-interval", type=click.IntRange(1), default=60, help="Seconds between heartbeats.")
+@click.option(
+    "--heartbeat-interval", type=click.IntRange(1), help="Seconds between heartbeats.  [default: 60, or less]"
+)
 @click.option("--heartbeat-timeout", type=click.FloatRange(0.1), default=180.0, help="Silent for longer: agent lost.")
 @click.option(
     "--accept-timeout", type=click.FloatRange(0.1), default=10.0, help="Not accepted by then: job offered anew."
@@ -62,7 +64,7 @@ def server(
     ping_hold: float,
     ping_interval: int,
     job_status_interval: int,
-    heartbeat_interval: int,
+    heartbeat_interval: int | None,
     heartbeat_timeout: float,
     accept_timeout: float,
     cancel_timeout: float,
@@ -109,7 +111,8 @@ def server(
         url=url.rstrip("/"),
         ping_interval=ping_interval,
         job_status_interval=job_status_interval,
-        heartbeat_interval=heartbeat_interval,
+        # Three beats fit into the time after which an agent is lost, so that one may be late.
+        heartbeat_interval=heartbeat_interval or max(1, min(60, int(heartbeat_timeout / 3))),
         ping_hold=ping_hold,
         heartbeat_timeout=heartbeat_timeout,
         offer_timeout=accept_timeout,
@@ -117,6 +120,11 @@ def server(
         sweep_interval=sweep_interval,
         limits=limits,
     )
+    if settings.heartbeat_interval >= settings.heartbeat_timeout > 1:
+        raise click.BadParameter(
+            f"agents would be lost between two heartbeats, {settings.heartbeat_interval} s apart",
+            param_hint="--heartbeat-timeout",
+        )
     folder = data or default_data_folder()
     with bind(listen) as listener:
         plane = open_plane(folder, settings)

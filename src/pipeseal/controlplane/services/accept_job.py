@@ -16,6 +16,7 @@ from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
 from pipeseal.controlplane.services.advance_build import note_progress
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.dispatch import Session
+from pipeseal.controlplane.services.plan_pipeline import run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
@@ -67,6 +68,8 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
             digest = digest_token(token)
             claimed = job_store.claim_job(tx, job_id, agent_id=session.id, token_digest=digest, now=now)
             if claimed is None:
+                # Whatever made the queue keep it, it is not there to be had: offer it to nobody else.
+                plane.events.call(lambda: plane.dispatcher.discard(job_id))
                 raise _unavailable(f"is {job['state']}")
             job = claimed
             note_progress(tx, plane, job["build_id"], now=now)
@@ -76,7 +79,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
     plane.dispatcher.discard(job_id)
     session.job_id = job_id
     session.job_accepted_at = plane.clock.now()
-    return _assignment(plane, rows, session, token)
+    return await run_sized(len(rows.step["content"]), lambda: _assignment(plane, rows, session, token))
 
 
 def _unavailable(why: str) -> MalformedInput:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeseal.controlplane.domain.build import FINISHED, derive_state
-from pipeseal.controlplane.domain.job import ACTIVE, JobState
+from pipeseal.controlplane.domain.job import ACTIVE, JobState, move
 from pipeseal.controlplane.domain.retry import Ending, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
 from pipeseal.controlplane.services.events import build_topic, log_topic
@@ -153,6 +153,7 @@ def end_job(
         case _:
             good = ending.exit_status == 0 and refusal is None and not ending.signal_reason
             wanted = JobState.PASSED if good else JobState.FAILED
+    move(state, wanted)
     step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
     rules = msgspec.json.decode(step["content"], type=_StepRules) if step is not None else _StepRules()
     failed = wanted in (JobState.FAILED, JobState.TIMED_OUT)

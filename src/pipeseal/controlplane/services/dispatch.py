@@ -149,6 +149,10 @@ class Dispatcher:
             offer.timer.cancel()
             self._offered.pop(offer.agent_id, None)
 
+    def is_waiting(self, agent_id: str) -> bool:
+        """Whether a ping of an agent is being held."""
+        return agent_id in self._waiting
+
     def add_all(self, jobs: Iterable[ReadyJob]) -> None:
         """`add` for each."""
         for job in jobs:

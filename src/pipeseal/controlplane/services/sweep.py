@@ -55,7 +55,9 @@ async def sweep(plane: ControlPlane) -> None:
     silent = [
         session
         for session in plane.sessions
-        if session.state == "connected" and seconds - session.last_seen > plane.settings.heartbeat_timeout
+        if session.state == "connected"
+        and seconds - session.last_seen > plane.settings.heartbeat_timeout
+        and not plane.dispatcher.is_waiting(session.id)  # an open question is a sign of life
     ]
     for session in silent:
 
