@@ -1058,6 +1058,13 @@ CODES: tuple[Code, ...] = (
         "Stop the other server, or give this one a folder of its own with --data.",
     ),
     Code(
+        "server.objects",
+        "object store that cannot be used",
+        "The control plane cannot use the place where logs and artifacts are to lie.",
+        ("the folder belongs to another user", "a typing error in --object-store", "another server's database"),
+        "Correct --object-store; servers that share a database share one object store.",
+    ),
+    Code(
         "server.listen",
         "address that cannot be listened on",
         "The control plane cannot open its port.",

@@ -23,6 +23,7 @@ from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Database, Transaction
 from pipeseal.controlplane.store.logs import LogStates, LogStore
+from pipeseal.controlplane.store.objects import ObjectStore, open_object_store
 from pipeseal.errors import ConfigurationError
 
 DATABASE_FILE = "control-plane.sqlite"
@@ -70,6 +71,7 @@ class ControlPlane:
         lock: IO[bytes],
         database: Database,
         logs: LogStore,
+        objects: ObjectStore,
         settings: Settings,
         job_secret: bytes,
         clock: Clock,
@@ -78,6 +80,7 @@ class ControlPlane:
         self.folder = folder
         self.database = database
         self.logs = logs
+        self.objects = objects
         self.log_states = LogStates()
         self.settings = settings
         self.url = settings.url
@@ -137,6 +140,7 @@ class ControlPlane:
         """Finish what is queued and let go of the folder."""
         self.dispatcher.close()
         self.database.close()
+        self.objects.close()
         self._lock.close()
 
 
@@ -171,6 +175,7 @@ def open_plane(
             lock=lock,
             database=database,
             logs=LogStore(folder / "logs"),
+            objects=open_object_store(str(folder / "objects")),
             settings=settings,
             job_secret=_job_secret(folder / SECRET_FILE, randomness),
             clock=clock,
