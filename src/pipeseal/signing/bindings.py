@@ -35,6 +35,9 @@ class Binding(NamedTuple):
 STEP_KEY = "BUILDKITE_STEP_KEY"
 COMMIT = "BUILDKITE_COMMIT"
 
+# Not a binding: the step variable that carries the step's seal (`seal/`), whose members bind much more.
+SEAL = "PIPESEAL_SEAL"
+
 BINDINGS: tuple[Binding, ...] = (
     Binding("BUILDKITE_ORGANIZATION_SLUG", "this organisation only", empty_counts=False, static=True),
     Binding("BUILDKITE_PIPELINE_SLUG", "this pipeline only", empty_counts=False, static=True),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError
 from pipeseal.pipeline.plugins import full_source
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Signature, Step, UnknownStep
 from pipeseal.pipeline.values import Value
-from pipeseal.signing.bindings import STEP_KEY, check_bindings
+from pipeseal.signing.bindings import SEAL, STEP_KEY, check_bindings
 from pipeseal.signing.fields import values_to_sign
 from pipeseal.signing.jws import DetachedSigner
 from pipeseal.signing.keys.signing_key import SigningKey
 from pipeseal.signing.payload import render_payload
+
+if TYPE_CHECKING:
+    from pipeseal.signing.seal.make import Sealer, Sealing
 
 _BUILD = "BUILDKITE_BUILD_ID"
 
@@ -26,7 +30,7 @@ def sign_step(
     pipeline_env: Mapping[str, str] | None = None,
     bindings: Mapping[str, str] | None = None,
 ) -> CommandStep:
-    """A copy of `step` with a signature by `key`; an older signature is replaced.
+    """A copy of `step` with a signature by `key`; an older signature or seal goes.
 
     Parameters:
         step: the step, variables already expanded, matrix tokens not.
@@ -51,6 +55,7 @@ def sign_pipeline(
     repository_url: str,
     pipeline_env: Mapping[str, str] | None = None,
     bindings: Mapping[str, str] | None = None,
+    sealing: Sealing | None = None,
 ) -> Pipeline:
     """A copy of `pipeline` in which every command step is signed, those in groups too.
 
@@ -60,14 +65,23 @@ def sign_pipeline(
         repository_url: the repository's URL, as jobs will have it in `BUILDKITE_REPO`.
         pipeline_env: variables of the pipeline; its own when None.
         bindings: variables that the steps are bound to, from `bindings.py`.
+        sealing: what the seals of the steps say alike; None not to seal them. Signatures cover the seals.
 
     Raises:
-        ConfigurationError: `binding.conflict`, `binding.unusable`.
-        MalformedInput: `signing.unknown_step`, and what `sign_step` raises; the message says which step.
+        ConfigurationError: `binding.conflict`, `binding.unusable`; `seal.key`.
+        MalformedInput: `signing.unknown_step`, and what `sign_step` raises; `seal.unsealable`, `seal.too_large`; the
+            message says which step.
         Unavailable: the key's home did not answer.
     """
     environment = pipeline.env if pipeline_env is None else pipeline_env
-    signer = _Signer(key, repository_url, environment, bindings or {})
+    sealer: Sealer | None = None
+    if sealing is not None:
+        from pipeseal.signing.seal.envelope import Inherited
+        from pipeseal.signing.seal.make import Sealer
+
+        inherited = Inherited(env=environment, checkout=pipeline.checkout)
+        sealer = Sealer(key, sealing, inherited=inherited, agents=pipeline.rest.get("agents"))
+    signer = _Signer(key, repository_url, environment, bindings or {}, sealer)
     # Refuse before anything is signed, so that the first error is about the first step that has one.
     for path, step in walk_steps(pipeline.steps):
         if isinstance(step, UnknownStep):
@@ -118,10 +132,15 @@ def _at_step(error: PipesealError, path: str, step: CommandStep) -> PipesealErro
 class _Signer:
     """Signs steps of one pipeline: what is the same for all of them is prepared once."""
 
-    __slots__ = ("_bindings", "_environment", "_jws", "_key", "_repository_url")
+    __slots__ = ("_bindings", "_environment", "_jws", "_key", "_repository_url", "_sealer")
 
     def __init__(
-        self, key: SigningKey, repository_url: str, pipeline_env: Mapping[str, str], bindings: Mapping[str, str]
+        self,
+        key: SigningKey,
+        repository_url: str,
+        pipeline_env: Mapping[str, str],
+        bindings: Mapping[str, str],
+        sealer: Sealer | None = None,
     ) -> None:
         check_bindings(bindings)
         conflict = next((name for name in bindings if name in pipeline_env), None)
@@ -133,6 +152,7 @@ class _Signer:
         self._jws = DetachedSigner(key)
         self._repository_url = repository_url
         self._bindings = bindings
+        self._sealer = sealer
         self._environment = {**pipeline_env, **bindings}
 
     def sign(self, step: CommandStep) -> CommandStep:
@@ -146,6 +166,10 @@ class _Signer:
                     raise _conflict(STEP_KEY, "the step")
                 environment = {**environment, STEP_KEY: step.key}
         check_verifiable(step)
+        if SEAL in step.env:
+            step = replace(step, env={name: value for name, value in step.env.items() if name != SEAL})
+        if self._sealer is not None:
+            step = replace(step, env={**step.env, SEAL: self._sealer.seal(step)})
         values = values_to_sign(step, repository_url=self._repository_url, environment=environment)
         try:
             payload = render_payload(self._key.alg, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.interpolate import find_identifiers
@@ -14,6 +14,9 @@ from pipeseal.signing.keys.signing_key import SigningKey
 from pipeseal.signing.merge import merge_pipeline_secrets
 from pipeseal.signing.sign import sign_pipeline, walk_steps
 from pipeseal.signing.splice import CannotSplice, Splicer, find_sites
+
+if TYPE_CHECKING:
+    from pipeseal.signing.seal.make import Sealing
 
 _BOM = "\ufeff"
 
@@ -47,6 +50,7 @@ def sign_text(
     key: SigningKey,
     repository_url: str,
     bindings: Mapping[str, str] | None = None,
+    sealing: Sealing | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> SignedText:
     """The pipeline file `data` with every command step signed. Secrets of the pipeline are merged into its steps
@@ -58,12 +62,13 @@ def sign_text(
         key: signs.
         repository_url: the repository's URL, as jobs will have it in `BUILDKITE_REPO`.
         bindings: variables that the steps are bound to, from `bindings.py`.
+        sealing: what the seals of the steps say alike; None not to seal them.
         limits: what is refused for its size.
 
     Raises:
         MalformedInput: no pipeline (`yaml.*`, `pipeline.malformed`, ...), variables to expand
             (`signing.interpolation`), and what `sign_pipeline` refuses.
-        ConfigurationError: `binding.conflict`, `binding.unusable`.
+        ConfigurationError: `binding.conflict`, `binding.unusable`; `seal.key`.
         Unavailable: the key's home did not answer.
     """
     before: list[Pipeline] = []
@@ -76,7 +81,13 @@ def sign_text(
     text = _decode(data)
     _refuse_interpolation(text, source)
     after = [
-        sign_pipeline(merge_pipeline_secrets(pipeline), key=key, repository_url=repository_url, bindings=bindings)
+        sign_pipeline(
+            merge_pipeline_secrets(pipeline),
+            key=key,
+            repository_url=repository_url,
+            bindings=bindings,
+            sealing=sealing,
+        )
         for pipeline in before
     ]
     try:

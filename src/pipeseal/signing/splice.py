@@ -3,8 +3,7 @@ there.
 
 Comments, key order, quoting, blank lines: everything that is not a signature stays as its author wrote it, JSON stays
 JSON. This works on what libyaml says of the text; the caller parses the result again and compares, so a text with
-    more twists than
-this knows is never signed wrongly, only written anew (see `signtext.py`).
+more twists than this knows is never signed wrongly, only written anew (see `signtext.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeseal.pipeline.render import render_json, secrets_value, signature_value, step_value
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Step
+from pipeseal.signing.bindings import SEAL
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -31,6 +31,24 @@ class Span(NamedTuple):
     end: int
 
 
+class Variables(NamedTuple):
+    """Where a step's own mapping of variables stands.
+
+    Parameters:
+        start: first character of its first key; None when it has none.
+        lead: where the text before that key begins: just behind the opening brace, or at the key.
+        column: 0-based column of its keys, when it is a block.
+        is_flow: whether it stands in braces.
+        seal: the member that holds an older seal; None when there is none.
+    """
+
+    start: int | None
+    lead: int
+    column: int
+    is_flow: bool
+    seal: Span | None
+
+
 class Site:
     """Where one item of a list of steps stands, in characters from the text's beginning.
 
@@ -42,10 +60,11 @@ class Site:
         block_scalar: how the content ends in one, so that `end` is the beginning of a line already: `kept` when blank
             lines before `end` are part of it, `clipped` when they are not; empty when it ends in something else.
         members: spans of those members that signing may replace.
+        variables: the inside of `env`, when that is a mapping of the step's own.
         inside: sites of a group's own steps; None when it has none of its own.
     """
 
-    __slots__ = ("block_scalar", "column", "end", "inside", "kind", "members", "start")
+    __slots__ = ("block_scalar", "column", "end", "inside", "kind", "members", "start", "variables")
 
     def __init__(self, kind: str, start: int, end: int) -> None:
         self.kind = kind
@@ -54,6 +73,7 @@ class Site:
         self.column = 0
         self.block_scalar = ""
         self.members: dict[str, Span] = {}
+        self.variables: Variables | None = None
         self.inside: list[Site] | None = None
 
 
@@ -137,12 +157,33 @@ class _Scanner:
                 site.inside = self._steps(value)
                 site.end, site.block_scalar = _end_of(site.inside, value)
                 continue
-            site.end, site.block_scalar = self._skip(value)
-            if name in ("signature", "secrets"):
+            if name == "env" and type(value) is self._mapping_start:
+                site.variables, (site.end, site.block_scalar) = self._variables(value)
+            else:
+                site.end, site.block_scalar = self._skip(value)
+            if name in ("signature", "secrets", "env"):
                 site.members[name] = Span(mark.index, site.end)
         if event.flow_style:
             site.block_scalar = ""
         return site
+
+    def _variables(self, event: Any) -> tuple[Variables, tuple[int, str]]:
+        """Where the variables of a step stand, and where their content ends."""
+        is_flow = bool(event.flow_style)
+        start, column = None, 0
+        seal: Span | None = None
+        end: tuple[int, str] = (event.end_mark.index, "")
+        while type(key := self._get()) is not self._mapping_end:
+            if type(key) is not self._scalar:
+                raise CannotSplice
+            if start is None:
+                start, column = key.start_mark.index, key.start_mark.column
+            end = self._skip(self._get())
+            if key.value == SEAL:
+                seal = Span(key.start_mark.index, end[0])
+        if is_flow:
+            end = (key.end_mark.index, "")
+        return Variables(start, event.end_mark.index, column, is_flow, seal), end
 
     def _skip(self, event: Any) -> tuple[int, str]:
         """Read the rest of a node; where its content ends, and as which kind of block scalar."""
@@ -249,6 +290,8 @@ class Splicer:
             self._edits.append((site.start, site.end, render_json(step_value(new))))
             return
         members: dict[str, Any] = {}
+        if new.env != old.env and not self._add_seal(old, new, site.variables):
+            members["env"] = new.env
         if new.secrets != old.secrets:
             members["secrets"] = secrets_value(new.secrets)
         if new.signature is not None:
@@ -260,14 +303,34 @@ class Splicer:
         else:
             raise CannotSplice
 
+    def _add_seal(self, old: CommandStep, new: CommandStep, place: Variables | None) -> bool:
+        """Put the seal among the step's variables; False when more than that has to change."""
+        seal = new.env.get(SEAL)
+        if seal is None or place is None or {**old.env, SEAL: seal} != new.env:
+            return False
+        member = f'"{SEAL}": "{seal}"' if place.is_flow else f"{SEAL}: {seal}"
+        if place.seal is not None:
+            start, end = place.seal
+            tail = self._newline if _BREAK.search(self._text[end - 1 : end]) else ""
+            self._edits.append((start, end, member + tail))
+        elif place.start is None:
+            self._edits.append((place.lead, place.lead, member))
+        elif place.is_flow:
+            gap = self._text[place.lead : place.start]
+            gap = gap if gap and not gap.strip() else " "
+            self._edits.append((place.start, place.start, f"{member},{gap}"))
+        else:
+            self._edits.append((place.start, place.start, f"{member}{self._newline}{' ' * place.column}"))
+        return True
+
     def _edit_block(self, site: Site, members: dict[str, Any]) -> None:
         added: list[str] = []
         indent = " " * site.column
         for name, value in members.items():
-            lines = _signature_lines(value) if name == "signature" else [f"secrets: {render_json(value)}"]
+            lines = _signature_lines(value) if name == "signature" else [f"{name}: {render_json(value)}"]
             span = site.members.get(name)
             if span is None:
-                added += lines
+                added += [f"env:{self._newline}{indent}  {SEAL}: {value[SEAL]}"] if list(value) == [SEAL] else lines
                 continue
             old = self._text[span.start : span.end]
             lines += [line.strip() for line in _BREAK.split(old) if line.lstrip().startswith("#")]

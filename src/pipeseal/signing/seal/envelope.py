@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pipeseal.pipeline.steps import Checkout, CommandStep
+from pipeseal.signing.bindings import SEAL
 from pipeseal.signing.payload import render_canonical
 
 VERSION: Final = 1
@@ -15,7 +16,7 @@ VERSION: Final = 1
 TYPE: Final = "pipeseal-seal"
 
 # The step variable that carries a seal.
-VARIABLE: Final = "PIPESEAL_SEAL"
+VARIABLE: Final = SEAL
 
 # Linux starts no program with a variable above 128 KiB (MAX_ARG_STRLEN): a seal has to stay well below that, so that
 # a stock agent, to which it is a variable like any other, can still start the job.
@@ -24,25 +25,23 @@ MAX_SEAL_CHARACTERS: Final = 98_304
 Execution: TypeAlias = Literal["shell", "script"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audience:
+class Audience(NamedTuple):
     """Who may run the step.
 
     Parameters:
+        repository: the repository's URL, exactly as the job has it.
         organization: organisation slug; None: any.
         pipeline: pipeline slug; None: any.
-        repository: the repository's URL, exactly as the job has it.
         agents: rules `tag=value` that an agent's own tags must satisfy, sorted.
     """
 
+    repository: str
     organization: str | None = None
     pipeline: str | None = None
-    repository: str
     agents: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildFacts:
+class BuildFacts(NamedTuple):
     """The build that the step belongs to. None: the seal does not say.
 
     Parameters:
@@ -62,8 +61,7 @@ class BuildFacts:
     pull_request: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parent:
+class Parent(NamedTuple):
     """Where the step comes from; together with the key this makes every seal another one.
 
     Parameters:
@@ -77,8 +75,7 @@ class Parent:
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inherited:
+class Inherited(NamedTuple):
     """What the step gets from its pipeline.
 
     Parameters:
@@ -86,12 +83,11 @@ class Inherited:
         checkout: the pipeline's checkout settings; the step's own win, one by one.
     """
 
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     checkout: Checkout | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedPlugin:
+class ResolvedPlugin(NamedTuple):
     """What a plugin's version stood for when the step was sealed.
 
     Parameters:
@@ -103,8 +99,7 @@ class ResolvedPlugin:
     tree: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seal:
+class Seal(NamedTuple):
     """A seal as it was read: well formed, and a claim until `verify_seal` has proved it.
 
     Parameters:
@@ -122,7 +117,7 @@ class Seal:
         members: the payload as it was read.
     """
 
-    text: str = field(repr=False)
+    text: str
     digest: str
     alg: str
     kid: str
@@ -138,7 +133,10 @@ class Seal:
     expires: int | None
     attempts: int
     exclusive: bool
-    members: Mapping[str, Any] = field(repr=False, compare=False)
+    members: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Seal {self.digest[:12]}… by {self.kid!r}>"
 
     @property
     def is_static(self) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import count
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -36,32 +35,31 @@ DEFAULT_VALID_SECONDS: Final = 7 * 24 * 3600
 _NOTHING_INHERITED: Final = Inherited()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealing:
+class Sealing(NamedTuple):
     """What all seals of one upload, or of one file, say alike.
 
     Parameters:
-        organization, pipeline, repository: as in `Audience`.
+        repository: as in `Audience`; so are `organization` and `pipeline`.
+        not_before, expires: seconds since 1970; `expires` may be None only outside a build.
+        positions: numbers for the steps from 0 on, shared by all pipelines of the upload or file.
         build: the build they belong to; None outside of one.
         parent: digest of the uploading step's own seal; None when it has none.
         upload: id of the upload, another one each time; None outside a build.
-        not_before, expires: seconds since 1970; `expires` may be None only outside a build.
         is_script: whether a command names a file of the repository, which is then run as one.
         resolved: what plugins resolved to, by source in full form.
-        positions: numbers for the steps; shared by all pipelines of the upload or file.
     """
 
+    repository: str
+    not_before: int
+    expires: int | None
+    positions: Iterator[int]
     organization: str | None = None
     pipeline: str | None = None
-    repository: str
     build: BuildFacts | None = None
     parent: str | None = None
     upload: str | None = None
-    not_before: int
-    expires: int | None
     is_script: Callable[[str], bool] = lambda _command: False
-    resolved: Mapping[str, ResolvedPlugin] = field(default_factory=dict)
-    positions: Iterator[int] = field(default_factory=count)
+    resolved: Mapping[str, ResolvedPlugin] = MappingProxyType({})
 
 
 class Sealer:

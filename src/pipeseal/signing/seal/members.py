@@ -7,7 +7,6 @@ the members of the step that a server sent, for comparing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -37,12 +36,10 @@ _ALIASES: Final = frozenset({"", "command", "commands", *KEY_NAMES, *LABEL_NAMES
 # What an agent takes out of the other members.
 _LEAVE_REST: Final = frozenset({"artifact_paths", "parallelism", "timeout_in_minutes", _UPLOADERS})
 
-_OBJECT_ID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-
 
 def is_object_id(text: str) -> bool:
     """Whether `text` is a full object id of git, SHA-1 or SHA-256, in lower case."""
-    return _OBJECT_ID.fullmatch(text) is not None
+    return len(text) in (40, 64) and not text.strip("0123456789abcdef")
 
 
 def seal_step(
@@ -152,7 +149,7 @@ def _count(value: Value, name: str) -> int | None:
     if value is None:
         return None
     is_whole = isinstance(value, float) and value.is_integer()
-    if is_whole or (isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value)):
+    if is_whole or (isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10):
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
         raise _unsealable(f"`{name}` is {value!r}, and a whole number is wanted")
