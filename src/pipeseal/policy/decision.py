@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from pipeseal.pipeline.steps import CommandStep, Plugin
+from pipeseal.pipeline.steps import Checkout, CommandStep, Plugin
 from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.facts import Finding, Proof
+from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
+from pipeseal.signing.seal.envelope import ResolvedPlugin
 from pipeseal.signing.verify import VerifiedStep
 
 # Only `evaluate.py` passes this on; everyone else gets a TypeError instead of an ApprovedJob.
@@ -41,6 +43,10 @@ class ApprovedJob:
         verified: the proof; None when nothing was proven (no keys, or a failure that the operator only wants
             reported).
         proof: what kind of proof; None when nothing was proven.
+        execution: how the command is run; `either` when nobody says: as a script where there is one of that name.
+        resolved: what the version of each plugin stood for when it was sealed; None where nobody said.
+        checkout: checkout settings of the step and its pipeline; None when there are none.
+        seal_digest: the seal's name in ledgers and receipts; empty without a seal.
         tree: object id of the tree that the commit must have; empty when no proof names one.
         limits: what the runner has to see to.
         section: the part of the policy that was applied.
@@ -67,6 +73,10 @@ class ApprovedJob:
     left_out: tuple[LeftOut, ...] = ()
     place: tuple[str, str] | None = None
     proof: Proof | None = None
+    execution: Execution = "either"
+    resolved: tuple[ResolvedPlugin | None, ...] = ()
+    checkout: Checkout | None = None
+    seal_digest: str = ""
     tree: str = ""
     limits: Limits = NO_LIMITS
     section: str = ""

@@ -45,6 +45,7 @@ from pipeseal.signing.bindings import BINDINGS
 from pipeseal.signing.bindings import COMMIT as COMMIT_VARIABLE
 
 BUILD_ID = "BUILDKITE_BUILD_ID"
+_TAG = "BUILDKITE_AGENT_META_DATA_"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -267,6 +268,11 @@ def judge_variables(
                 texts[name] = shorten_text(value)
                 if allowed.match(name):
                     variables[name] = plain_text(value)
+    # What is proven the job gets, whether or not the server repeats it.
+    for name, value in proven.items():
+        row = find_row(name)
+        if row is None or row.hand_over is not HandOver.NEVER:
+            variables.setdefault(name, value)
     return JudgedVariables(
         variables,
         texts,
@@ -351,8 +357,12 @@ def _known(local: LocalFacts) -> dict[str, str]:
         "BUILDKITE_AGENT_ID": local.agent_id,
         "BUILDKITE_AGENT_NAME": local.agent_name,
     }
-    for tag, value in local.tags.items():
-        known[f"BUILDKITE_AGENT_META_DATA_{re.sub(r'[^A-Za-z0-9]', '_', tag).upper()}"] = value
+    tags: dict[str, set[str]] = {}
+    for tag in local.tags:
+        name, _, value = tag.partition("=")
+        tags.setdefault(f"{_TAG}{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}", set()).add(value or "true")
+    # A tag with several values can be told either way.
+    known |= {name: next(iter(values)) for name, values in tags.items() if len(values) == 1}
     return known
 
 

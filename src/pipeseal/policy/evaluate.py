@@ -7,7 +7,7 @@ follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,16 +15,16 @@ from pipeseal.agentapi.job import Job
 from pipeseal.errors import MalformedInput, VerificationError, escape_control
 from pipeseal.pipeline.jsontext import decode_json
 from pipeseal.pipeline.parse import parse_command_step
-from pipeseal.pipeline.plugins import config_value, full_source
 from pipeseal.pipeline.steps import Plugin
 from pipeseal.policy.decision import MAKER, ApprovedJob, Refused
 from pipeseal.policy.environment import look_at_names
 from pipeseal.policy.explanation import explain_failure
-from pipeseal.policy.facts import Facts, Finding, LocalFacts, Proof
-from pipeseal.policy.judge import ORGANIZATION, PIPELINE, ProvenParts, claimed_facts, judge_job
+from pipeseal.policy.facts import Facts, Finding, LocalFacts
+from pipeseal.policy.judge import ORGANIZATION, PIPELINE, claimed_facts, judge_job
 from pipeseal.policy.policy import Mode, Policy
+from pipeseal.policy.proof import ProvenJob, plugins_in_full, prove_job, prove_signature
 from pipeseal.policy.settings import OnFailure, VerificationSettings
-from pipeseal.signing.job import JobDiffers, VerifiedJobStep, verify_job_step
+from pipeseal.signing.job import JobDiffers, verify_job_step
 from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 POLICY_SIGNAL = "agent_refused"
@@ -66,15 +66,13 @@ def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None 
             return _within_switches(job, _without_keys(job, settings), settings)
         # 3.
         try:
-            proven = verify_job_step(
-                job.step, env=job.env, matrix_permutation=job.matrix_permutation, keys=settings.keys
-            )
+            if settings.policy is None:
+                return _approve_proven(job, prove_signature(job, settings.keys))
+            assert local is not None, "a policy is judged with what the agent knows"
+            proven = prove_job(job, settings.keys, local)
         except VerificationError as error:
             # 4.
             return _within_switches(job, _fail(job, settings, error, _text_for(error)), settings)
-        if settings.policy is None:
-            return _approve_proven(job, proven)
-        assert local is not None, "a policy is judged with what the agent knows"
         # 5. and 6.
         return _judge(job, proven, settings, settings.policy, local)
     except Exception as error:
@@ -157,20 +155,11 @@ def _within_switches(
 
 
 def _judge(
-    job: Job, proven: VerifiedJobStep, settings: VerificationSettings, policy: Policy, local: LocalFacts
+    job: Job, proven: ProvenJob, settings: VerificationSettings, policy: Policy, local: LocalFacts
 ) -> ApprovedJob | Refused:
     """A proven job by the policy."""
     approved = _approve_proven(job, proven)
-    assert approved.verified is not None
-    parts = ProvenParts(
-        command=approved.command,
-        plugins=approved.plugins,
-        environment={**proven.step.env, **approved.verified.environment},
-        repository=approved.repository_url,
-        key=approved.verified.key,
-        proof=Proof.SIGNATURE,
-    )
-    judgement = judge_job(job, parts, policy, local)
+    judgement = judge_job(job, proven, policy, local)
     findings, applied = judgement.findings, judgement.applied
     observed = applied.mode is Mode.OBSERVE or settings.on_failure is OnFailure.WARN
     never = [verdict.finding for verdict in judgement.verdicts[: len(policy.switches)] if verdict.finding is not None]
@@ -272,27 +261,34 @@ def _finding_of(error: VerificationError) -> Finding:
     return Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
 
 
-def _approve_proven(job: Job, proven: VerifiedJobStep) -> ApprovedJob:
-    step, verified = proven.step, proven.verified
-    assert step.signature is not None  # it was verified
-    key = verified.key
+def _approve_proven(job: Job, proven: ProvenJob) -> ApprovedJob:
+    signature = job.step.signature
+    assert signature is not None  # it was verified
+    key = proven.key
+    how = [f"sealed: sha256 {proven.seal_digest}"] if proven.seal_digest else []
     return ApprovedJob(
         maker=MAKER,
         job_id=job.id,
-        step=step,
-        command=step.command,
-        plugins=_in_full(step.plugins),
-        env=MappingProxyType({**job.env, **step.env, **verified.environment}),
-        proven_variables=frozenset(step.env) | frozenset(verified.environment),
-        repository_url=verified.repository_url,
-        commit=job.env.get("BUILDKITE_COMMIT", ""),
-        branch=job.env.get("BUILDKITE_BRANCH", ""),
-        verified=verified,
-        proof=Proof.SIGNATURE,
+        step=proven.step,
+        command=proven.command,
+        plugins=proven.plugins,
+        env=MappingProxyType({**job.env, **proven.environment}),
+        proven_variables=frozenset(proven.environment),
+        repository_url=proven.repository,
+        commit=proven.commit or job.env.get("BUILDKITE_COMMIT", ""),
+        branch=proven.environment.get("BUILDKITE_BRANCH", job.env.get("BUILDKITE_BRANCH", "")),
+        verified=proven.verified,
+        proof=proven.proof,
+        execution=proven.execution,
+        resolved=proven.resolved,
+        checkout=proven.checkout,
+        tree=proven.tree,
+        seal_digest=proven.seal_digest,
         log=(
             "~~~ ✅ Job signature verified",
-            f"signature: {step.signature.value}",
+            f"signature: {signature.value}",
             f"signed by: {escape_control(key.kid)} ({key.thumbprint[:8]}…)",
+            *how,
         ),
     )
 
@@ -315,6 +311,7 @@ def _approve_unproven(
         env=job.env,
         proven_variables=frozenset(),
         repository_url=job.env.get("BUILDKITE_REPO", ""),
+        checkout=job.step.checkout,
         commit=job.env.get("BUILDKITE_COMMIT", ""),
         branch=job.env.get("BUILDKITE_BRANCH", ""),
         verified=None,
@@ -328,8 +325,4 @@ def _plugins_of(env: Mapping[str, str]) -> tuple[Plugin, ...]:
     text = env.get("BUILDKITE_PLUGINS", "")
     if not text:
         return ()
-    return _in_full(parse_command_step({"plugins": decode_json(text, source="BUILDKITE_PLUGINS")}).plugins)
-
-
-def _in_full(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
-    return tuple(Plugin(full_source(plugin.source), config_value(plugin.config)) for plugin in plugins)
+    return plugins_in_full(parse_command_step({"plugins": decode_json(text, source="BUILDKITE_PLUGINS")}).plugins)

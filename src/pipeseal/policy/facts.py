@@ -28,7 +28,7 @@ class LocalFacts:
     Parameters:
         job_id: the job it accepted.
         agent_id, agent_name: under which it is registered.
-        tags: its own tags, name to value.
+        tags: its own tags, each `name=value`.
         now: seconds since the epoch.
     """
 
@@ -36,7 +36,7 @@ class LocalFacts:
     agent_id: str
     agent_name: str
     now: float
-    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

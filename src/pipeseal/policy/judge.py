@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeseal.agentapi.job import Job
 from pipeseal.pipeline.steps import Plugin
 from pipeseal.policy.environment import JudgedVariables, judge_variables
-from pipeseal.policy.facts import Facts, Finding, LocalFacts, Proof
+from pipeseal.policy.facts import Facts, Finding, LocalFacts
 from pipeseal.policy.policy import Applied, Policy
-from pipeseal.signing.keys.verification_keys import TrustedKey
+from pipeseal.policy.proof import ProvenJob
 
 ORGANIZATION, PIPELINE = "BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvenParts:
-    """What a proof says, whichever kind of proof it is.
-
-    Parameters:
-        command: command text, matrix values in it.
-        plugins: in order, sources in full form.
-        environment: all proven variables.
-        repository: URL.
-        key: who signed.
-        proof: what kind of proof.
-    """
-
-    command: str
-    plugins: tuple[Plugin, ...]
-    environment: Mapping[str, str]
-    repository: str
-    key: TrustedKey
-    proof: Proof
 
 
 class Verdict(NamedTuple):
@@ -73,21 +51,21 @@ class Judgement(NamedTuple):
         return (*self.applied.findings, *rules, *self.variables.findings)
 
 
-def judge_job(job: Job, parts: ProvenParts, policy: Policy, local: LocalFacts) -> Judgement:
+def judge_job(job: Job, proven: ProvenJob, policy: Policy, local: LocalFacts) -> Judgement:
     """What `policy` says of a proven job.
 
     Parameters:
         job: what the server sent.
-        parts: what is proven of it.
+        proven: what is proven of it.
         policy: the operator's.
         local: what the agent knows.
     """
-    facts = facts_of(job.env, parts, local)
+    facts = facts_of(job.env, proven, local)
     applied = policy.apply(facts)
     verdicts = tuple(Verdict(str(rule), rule.name, rule.judge(facts)) for rule in applied.rules)
     variables = judge_variables(
         job.env,
-        proven=parts.environment,
+        proven=proven.environment,
         local=local,
         allowed=applied.server_variables,
         informational=applied.informational,
@@ -95,28 +73,28 @@ def judge_job(job: Job, parts: ProvenParts, policy: Policy, local: LocalFacts) -
     return Judgement(facts, applied, verdicts, variables)
 
 
-def facts_of(env: Mapping[str, str], parts: ProvenParts, local: LocalFacts) -> Facts:
+def facts_of(env: Mapping[str, str], proven: ProvenJob, local: LocalFacts) -> Facts:
     """The facts of a proven job."""
 
     def known(name: str) -> str:
-        return parts.environment.get(name, env.get(name, ""))
+        return proven.environment.get(name, env.get(name, ""))
 
     count = env.get("BUILDKITE_RETRY_COUNT", "")
     return Facts(
         organization=known(ORGANIZATION),
         pipeline=known(PIPELINE),
-        repository=parts.repository,
+        repository=proven.repository,
         commit=known("BUILDKITE_COMMIT") or "HEAD",
         branch=known("BUILDKITE_BRANCH"),
         tag=known("BUILDKITE_TAG"),
         pull_request=known("BUILDKITE_PULL_REQUEST"),
-        command=parts.command,
-        plugins=parts.plugins,
-        key=parts.key,
-        proof=parts.proof,
+        command=proven.command,
+        plugins=proven.plugins,
+        key=proven.key,
+        proof=proven.proof,
         now=local.now,
         attempt=int(count) + 1 if count.isascii() and count.isdigit() and len(count) < 10 else 1,
-        proven=frozenset(parts.environment),
+        proven=frozenset(proven.environment),
     )
 
 
