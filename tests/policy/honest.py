@@ -167,5 +167,3 @@ def policy(text: str) -> VerificationSettings:
     from pipeseal.policy.file import parse_policy
 
     return replace(SETTINGS, policy=parse_policy(f"version = 1\n{text}".encode()))
-
-

@@ -18,6 +18,7 @@ from pipeseal.policy.facts import Finding, LocalFacts
 from pipeseal.policy.forbidden import PREFIX, forbidden_reason, is_own
 from pipeseal.policy.patterns import NONE, Patterns
 from pipeseal.policy.values import (
+    AGENT_NAME,
     ANYTHING,
     BOOLEAN,
     COMMIT,
@@ -91,7 +92,7 @@ TABLE: tuple[Row, ...] = (
     # --- which job this is: proven by the signature's bindings or the seal, or known to the agent
     Row("BUILDKITE_JOB_ID", _ID, IDENTIFIER, "the job the agent accepted", needed=True),
     Row("BUILDKITE_AGENT_ID", _ID, IDENTIFIER, "the agent"),
-    Row("BUILDKITE_AGENT_NAME", _ID, PLAIN, "the agent's name"),
+    Row("BUILDKITE_AGENT_NAME", _ID, AGENT_NAME, "the agent's name"),
     Row("BUILDKITE_AGENT_META_DATA_*", _ID, PLAIN, "the agent's own tags"),
     Row(BUILD_ID, _ID, IDENTIFIER, "the build"),
     Row("BUILDKITE_ORGANIZATION_SLUG", _ID, SLUG, "the organisation"),

@@ -45,7 +45,9 @@ def _is_reference(value: str) -> bool:
 
 
 def _are_inside(value: str) -> bool:
-    # Artifact patterns: no options, nothing outside of the working directory.
+    # Artifact patterns: no options, nothing outside of the working directory, nothing that a shell expands.
+    if any(character < " " or character in "\"'`$\x7f" for character in value):
+        return False
     parts = [part.strip() for part in value.split(";")]
     return not any(part.startswith(("-", "/", "~")) or ".." in part.split("/") for part in parts)
 
@@ -67,6 +69,12 @@ PLAIN = ValueType(
     "plain text",
     "plain text (letters, digits, blanks and `.,_:/@+=#%-`)",
     re.compile(r"[\w./@+][\w.,:/@+=#%-]*(?: [\w.,:/@+=#%-]+)*"),
+    255,
+)
+AGENT_NAME = ValueType(
+    "agent's name",
+    "the name of an agent (letters, digits, blanks and `.,_:@+=#%-`)",
+    re.compile(r"\w[\w.,:@+=#%-]*(?: [\w.,:@+=#%-]+)*"),
     255,
 )
 OBJECT_ID = ValueType(
