@@ -80,6 +80,16 @@ class FakeServer:
         self.meta_data: dict[str, str] = {}
         self.uploads: list[dict[str, Any]] = []
         self.ping_answers: list[Answer] = []
+        # After a job whose finish says so, this server offers no more, and holds no ping.
+        self.offers_no_more = False
+        # Answers to acquiring a job before it can be had.
+        self.acquire_answers: list[Answer] = []
+        self.secrets: dict[str, str] = {}
+        # Path of each artifact to its bytes, and the states that were told.
+        self.artifacts: dict[str, bytes] = {}
+        self.artifact_states: list[dict[str, Any]] = []
+        self.stall_uploads = threading.Event()
+        self.promises: list[dict[str, Any]] = []
         self.ping_interval = 1
         self.job_status_interval = 1
         self.heartbeat_interval = 1
@@ -199,6 +209,8 @@ class FakeServer:
                 return _json({"sent_at": request.json()["sent_at"], "received_at": "2026-01-01T00:00:00Z"})
             case "GET", ["ping"]:
                 return self._ping()
+            case "POST", ["store", artifact_id]:
+                return self._store(artifact_id, request)
             case _, ["jobs", job_id, *rest] if job_id in self.jobs:
                 return self._job(request, self.jobs[job_id], "/".join(rest))
         return 404, b'{"message":"no such thing"}'
@@ -209,6 +221,8 @@ class FakeServer:
             while True:
                 if self.ping_answers:
                     return self.ping_answers.pop(0)
+                if self.offers_no_more:
+                    return _json({})
                 if self.queue:
                     job_id = self.queue.pop(0)
                     self.jobs[job_id].given_at = time.monotonic()
@@ -221,6 +235,11 @@ class FakeServer:
     def _job(self, request: Request, job: JobRecord, what: str) -> Answer:
         match request.method, what:
             case "PUT", "accept":
+                job.accepted = True
+                return 200, job.raw
+            case "PUT", "acquire":
+                if self.acquire_answers:
+                    return self.acquire_answers.pop(0)
                 job.accepted = True
                 return 200, job.raw
             case "PUT", "start":
@@ -236,6 +255,7 @@ class FakeServer:
                 return 201, b""
             case "PUT", "finish":
                 job.finish = request.json()
+                self.offers_no_more = self.offers_no_more or bool(job.finish["ignore_agent_in_dispatches"])
                 job.finished.set()
                 return 200, b""
             case "POST", "pipelines":
@@ -246,7 +266,49 @@ class FakeServer:
             case "POST", "data/set":
                 self.meta_data[request.json()["key"]] = request.json()["value"]
                 return 200, b""
+            case "GET", "secrets" if request.query["key"][0] in self.secrets:
+                key = request.query["key"][0]
+                return _json({"key": key, "value": self.secrets[key], "uuid": "u"})
+            case "POST", "artifacts":
+                return self._create_artifacts(request.json())
+            case "PUT", "artifacts":
+                self.artifact_states += request.json()["artifacts"]
+                return 200, b""
+            case "PUT", "promise_failure":
+                self.promises.append(request.json())
+                return 204, b""
         return 404, b'{"message":"no such thing"}'
+
+    def _create_artifacts(self, batch: dict[str, Any]) -> Answer:
+        ids = [f"artifact-{number}" for number in range(len(batch["artifacts"]))]
+        each = {
+            artifact_id: {
+                "data": {"path": "${artifact:path}"},
+                "action": {
+                    "url": f"http://127.0.0.1:{self.port}",
+                    "method": "POST",
+                    "path": f"/v3/store/{artifact_id}",
+                    "file_input": "file",
+                },
+            }
+            for artifact_id in ids
+        }
+        return _json(
+            {
+                "id": batch["id"],
+                "artifact_ids": ids,
+                "upload_instructions": next(iter(each.values())),
+                "per_artifact_instructions": each,
+            }
+        )
+
+    def _store(self, _artifact_id: str, request: Request) -> Answer:
+        while self.stall_uploads.is_set() and not self._closing:
+            time.sleep(0.02)
+        boundary = request.headers["content-type"].partition("boundary=")[2].encode()
+        parts = [part.partition(b"\r\n\r\n")[2][:-2] for part in request.body.split(b"--" + boundary)[1:-1]]
+        self.artifacts[parts[0].decode()] = parts[-1]
+        return 204, b""
 
 
 def _json(value: object) -> Answer:

@@ -224,11 +224,17 @@ def test_which_failures_are_worth_another_attempt() -> None:
     network = Unavailable("api.unreachable", "")
     status = {number: Unavailable("api.status", "", status=number) for number in (401, 422, 429, 500, 503)}
     answer = MalformedInput("api.answer", "")
-    assert [is_worth_retrying(network, after) for after in After] == [True] * 4
-    assert [is_worth_retrying(status[429], after) for after in After] == [True, False, False, True]
-    assert [is_worth_retrying(status[503], after) for after in After] == [True, False, True, True]
-    assert [is_worth_retrying(status[422], after) for after in After] == [False, False, False, True]
-    assert [is_worth_retrying(answer, after) for after in After] == [False, False, False, True]
+    locked = Unavailable("api.status", "", status=423)
+    assert [is_worth_retrying(network, after) for after in After] == [True] * len(After)
+    assert {after for after in After if is_worth_retrying(status[429], after)} == {
+        After.RETRYABLE,
+        After.LOCKED,
+        After.ANYTHING,
+    }
+    assert {after for after in After if not is_worth_retrying(status[503], after)} == {After.NETWORK}
+    assert {after for after in After if is_worth_retrying(status[422], after)} == {After.ANYTHING}
+    assert {after for after in After if is_worth_retrying(locked, after)} == {After.LOCKED, After.ANYTHING}
+    assert {after for after in After if is_worth_retrying(answer, after)} == {After.ANYTHING}
 
 
 def test_attempts_delays_and_stopping() -> None:

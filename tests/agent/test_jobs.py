@@ -469,8 +469,8 @@ def test_third_signal_ends_at_once(server: FakeServer, tmp_path: Path) -> None:
             agent.signal(signal.SIGTERM)
             time.sleep(0.1)
         assert agent.wait(5) == 1
-        for child in children:
-            child.kill()
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive
 
 
 def test_killed_agent_leaves_no_job_behind(server: FakeServer, tmp_path: Path) -> None:

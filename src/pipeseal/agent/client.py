@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,8 @@ Body = TypeVar("Body")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _MAX_MESSAGE = 500
+# Waiting for a job that cannot be had yet ends after so long.
+ACQUIRE_SECONDS = 330.0
 
 
 def check_identifier(value: str, what: str) -> str:
@@ -141,11 +144,11 @@ class AgentClient:
         """Say goodbye."""
         self._call("disconnect")
 
-    def ping(self) -> PingResponse:
+    def ping(self, timeout_seconds: float = TIMEOUT_SECONDS) -> PingResponse:
         """Ask what to do. The server may hold the question until there is something; one attempt, no retry."""
         from pipeseal.agentapi.messages import PingResponse
 
-        answer = self._typed("ping", PingResponse)
+        answer = self._typed("ping", PingResponse, timeout_seconds=timeout_seconds)
         if answer.job is not None:
             check_identifier(answer.job.id, "the job's id")
         return answer
@@ -161,6 +164,36 @@ class AgentClient:
     def accept_job(self, job_id: str) -> bytes:
         """Accept a job; the answer's bytes are the job, for `agentapi.job.parse_job`."""
         return self._call("accept_job", segments={"job_id": job_id}).body
+
+    def acquire_job(self, job_id: str) -> bytes:
+        """Take this job, which was not offered; patient while the server says that something is still to be waited
+        for (423). The answer's bytes are the job.
+
+        Raises:
+            Unavailable: as every call here; status 422 when the server does not let this agent have it, 423 when it
+                could not be had in time.
+        """
+        from pipeseal.agentapi.job_routes import BY_NAME as ALL_BY_NAME
+        from pipeseal.agentapi.job_routes import job_route_path
+
+        path = job_route_path("acquire_job", job_id=job_id)
+        deadline = time.monotonic() + ACQUIRE_SECONDS
+
+        def attempt_once(attempt: int) -> bytes:
+            headers = {"X-Buildkite-Lock-Acquire-Job": "1", "X-Buildkite-Backoff-Sequence": str(attempt)}
+            return self._once(ALL_BY_NAME["acquire_job"].method, path, headers=headers).body
+
+        def failed(error: PipesealError, delay: float) -> None:
+            if self._on_failure is not None:
+                self._on_failure("acquire_job", error, delay)
+
+        return with_retries(
+            RETRIES["acquire_job"],
+            attempt_once,
+            wait=lambda seconds: time.monotonic() + seconds > deadline or self.stop.wait(seconds),
+            on_failure=failed,
+            retry_after=_retry_after,
+        )
 
     def start_job(self, job_id: str, started_at: str) -> None:
         """Say that the job begins."""
@@ -245,6 +278,7 @@ class AgentClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         counted: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> Body:
         """One row of the tables of endpoints and retries; `counted` calls carry the attempt number in a header."""
         path = route_path(name, **(segments or {})) + query
@@ -254,7 +288,7 @@ class AgentClient:
             sent = dict(headers or {})
             if counted:
                 sent["X-Buildkite-Backoff-Sequence"] = str(attempt)
-            return read(self._once(method, path, body=body, headers=sent))
+            return read(self._once(method, path, body=body, headers=sent, timeout_seconds=timeout_seconds))
 
         def failed(error: PipesealError, delay: float) -> None:
             if self._on_failure is not None:

@@ -21,6 +21,7 @@ class After(Enum):
     RETRYABLE = "no connection, 429, 5xx"
     NETWORK = "no connection alone"
     NOT_CLIENT_ERROR = "no connection, 5xx"
+    LOCKED = "no connection, 423, 429, 5xx"
     ANYTHING = "any failure to get a 2xx"
 
 
@@ -61,6 +62,7 @@ RETRIES: dict[str, Retry] = {
     "disconnect": Retry(4, constant(1), after=After.ANYTHING),
     "ping": Retry(1, constant(0)),
     "heartbeat": Retry(10, constant(5)),
+    "acquire_job": Retry(7, doubling(), jitter_seconds=5, after=After.LOCKED),
     "accept_job": Retry(30, constant(5), after=After.NETWORK),
     "start_job": Retry(7, doubling()),
     "job_state": Retry(1, constant(0)),
@@ -88,6 +90,8 @@ def is_worth_retrying(error: PipesealError, after: After) -> bool:
             return status is None
         case After.NOT_CLIENT_ERROR:
             return status is None or status >= 500
+        case After.LOCKED:
+            return status is None or status in {423, 429} or status >= 500
         case After.RETRYABLE:
             return status is None or status == 429 or status >= 500
 

@@ -115,8 +115,9 @@ class JobRun:
         self._cancellation = Cancellation(settings.cancel_grace_period, ask, guardian=context.guardian)
         self._session: JobSession | None = None
         self.client: JobClient | None = None
-        # How the job ended, for whoever runs it alone: its exit status, -1 when there is none.
+        # How the job ended: its exit status, -1 when there is none, and one of `health.OUTCOMES`.
         self.exit_status = -1
+        self.outcome = "failed"
 
     def cancel(self, why: Why) -> None:
         """End the job before its time; may be called from any thread, and more than once."""
@@ -394,6 +395,7 @@ class JobRun:
 
     def _finish(self, client: AgentClient, outcome: _Outcome, failed_chunks: int) -> None:
         self.exit_status = outcome.ended.status
+        self.outcome = _name_outcome(outcome)
         request = FinishRequest(
             exit_status=str(outcome.ended.status),
             finished_at=render_timestamp(self._context.clock.now()),
@@ -409,6 +411,14 @@ class JobRun:
             self._log.warn(f"Could not report the end of the job: {error}", job=self.job_id, code=error.code)
         how = outcome.ended.signal_name or f"status {outcome.ended.status}"
         self._log.info("Finished job", job=self.job_id, exit=how)
+
+
+def _name_outcome(outcome: _Outcome) -> str:
+    if outcome.refusal is not None:
+        return "refused"
+    if outcome.signal_reason in {Why.CANCELLED.value, Why.AGENT_STOPS.value}:
+        return "cancelled"
+    return "passed" if outcome.ended.status == 0 else "failed"
 
 
 def _write_environment(environment: JobEnvironment, folder: Path) -> dict[str, str]:

@@ -13,6 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeseal.agent.agenthooks import run_agent_hook, start_hook
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.environment import base_environment
+from pipeseal.agent.guardian import Guardian
+from pipeseal.agent.health import HealthPages, HealthServer, WorkerHealth
+from pipeseal.agent.job_api.locks import LockApi
 from pipeseal.agent.launcher import Launcher
 from pipeseal.agent.run_job import JobContext
 from pipeseal.agent.settings import AgentSettings
@@ -59,15 +62,23 @@ class Supervisor:
         """Run until stopped; the exit status.
 
         Raises:
-            ConfigurationError: the agent's own start-up hook failed.
+            ConfigurationError: the agent's own start-up hook failed (code `hook.startup`), or health checks cannot be
+                served (code `health.address`).
         """
+        health = [WorkerHealth(index) for index in range(1, self._settings.spawn + 1)]
+        server = HealthServer(HealthPages(health, self._clock))
+        if self._settings.health_check_addr:
+            self._log.info(f"Health checks at {await server.start(self._settings.health_check_addr)}")
         base = base_environment(self._environment, self._settings.pass_environment)
         start_hook(self._settings, base, self._log)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGQUIT, self._stop_now)
+        guardian = Guardian()
         launcher = Launcher()
+        guardian.watch_folder(launcher.folder)
+        locks = self._open_locks()
         executor = ThreadPoolExecutor(THREADS_PER_WORKER * self._settings.spawn, thread_name_prefix="agent")
         context = JobContext(
             settings=self._settings,
@@ -75,6 +86,7 @@ class Supervisor:
             base=base,
             launcher=launcher.folder,
             clock=self._clock,
+            guardian=guardian,
         )
         self._workers = [
             Worker(
@@ -82,18 +94,24 @@ class Supervisor:
                 context,
                 executor=executor,
                 log=self._log,
-                index=index,
+                index=of_worker.index,
                 clock=self._clock,
+                health=of_worker,
                 on_idle=self._note_idle,
             )
-            for index in range(1, self._settings.spawn + 1)
+            for of_worker in health
         ]
-        watch = asyncio.create_task(self._watch_idleness())
+        watches = [asyncio.create_task(self._watch_idleness()), asyncio.create_task(self._watch_uptime())]
         try:
             results = await asyncio.gather(*(worker.run() for worker in self._workers), return_exceptions=True)
         finally:
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
+            if locks is not None:
+                locks.close()
             launcher.close()
+            guardian.close()
+            await server.close()
             executor.shutdown(wait=False, cancel_futures=True)
             if problem := run_agent_hook("agent-shutdown", self._settings, base, self._log):
                 self._log.warn(problem)
@@ -102,9 +120,21 @@ class Supervisor:
             if isinstance(result, PipesealError):
                 self._log.error(f"Worker ended: {result}", code=result.code)
                 status = 1
+            elif isinstance(result, int):
+                status = status or result
             elif isinstance(result, BaseException):
                 raise result
         return status
+
+    def _open_locks(self) -> LockApi | None:
+        """The locks between jobs of this machine; an agent without them is still an agent."""
+        locks = LockApi(self._settings.sockets_path, clock=self._clock, say=self._log.info)
+        try:
+            locks.start()
+        except PipesealError as error:
+            self._log.warn(f"Jobs of this agent cannot use locks: {error}", code=error.code)
+            return None
+        return locks
 
     def _signalled(self, name: str) -> None:
         self._signals += 1
@@ -130,7 +160,7 @@ class Supervisor:
 
     def _note_idle(self, index: int, idle: bool) -> None:
         if idle:
-            self._idle_since[index] = time.monotonic()
+            self._idle_since.setdefault(index, time.monotonic())
         else:
             self._idle_since.pop(index, None)
 
@@ -147,3 +177,12 @@ class Supervisor:
                     worker.stop()
                 return
             await asyncio.sleep(limit - quiet if everybody else min(limit, 1.0))
+
+    async def _watch_uptime(self) -> None:
+        limit = self._settings.disconnect_after_uptime
+        if not limit:
+            return
+        await asyncio.sleep(limit)
+        self._log.info(f"Up for {limit:g} s; ending after the jobs that run, as asked")
+        for worker in self._workers:
+            worker.stop()

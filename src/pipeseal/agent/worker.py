@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from pipeseal import __version__
 from pipeseal.agent.agentlog import AgentLog
-from pipeseal.agent.client import AgentClient, user_agent
+from pipeseal.agent.client import AgentClient, check_identifier, user_agent
+from pipeseal.agent.health import WorkerHealth
 from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
 from pipeseal.agent.run_job import JobContext, JobRun
@@ -37,7 +38,12 @@ _STOP_STATES = CANCELLING_STATES | TIMING_OUT_STATES
 
 # A ping that took longer than this was held by the server, which saves us the waiting.
 HELD_SECONDS = 1.0
-FEATURES = ["allowed-repositories", "allowed-plugins", "disconnect-after-job", "disconnect-after-idle"]
+# To learn whether an agent that has run its last job was paused: long enough to answer, too short to hold.
+LAST_PING_SECONDS = 1.0
+FEATURES = ["acquire-job", "allowed-repositories", "allowed-plugins", "disconnect-after-job", "disconnect-after-idle"]
+
+# Exit statuses of an agent that was started for one job, as the stock agent has them.
+REJECTED, LOCKED = 27, 28
 
 
 class Worker:
@@ -50,6 +56,7 @@ class Worker:
         log: the agent's log.
         index: which worker this is, from 1.
         clock: the time.
+        health: what this worker says of itself.
         on_idle: told when this worker becomes idle (True) or takes a job (False).
     """
 
@@ -62,6 +69,7 @@ class Worker:
         log: AgentLog,
         index: int,
         clock: Clock,
+        health: WorkerHealth,
         on_idle: Callable[[int, bool], None],
     ) -> None:
         self._settings = settings
@@ -70,6 +78,8 @@ class Worker:
         self._log = log
         self._index = index
         self._clock = clock
+        self._health = health
+        self._told_endpoints: set[str] = set()
         self._on_idle = on_idle
         self._stop = asyncio.Event()
         self._halt = threading.Event()  # ends waiting inside calls that are made again and again
@@ -94,8 +104,8 @@ class Worker:
 
     # --- life ---------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Live until stopped.
+    async def run(self) -> int:
+        """Live until stopped; the exit status that an agent with this one worker has.
 
         Raises:
             PipesealError: the server does not want this agent.
@@ -115,11 +125,17 @@ class Worker:
             registration.access_token, transport=open_pool(endpoint, user_agent=user_agent())
         )
         await self._call(session.connect)
+        self._health.name = registration.name
+        self._note_endpoint(registration.endpoint)
         self._log.info("Connected", id=registration.id)
         beats = asyncio.create_task(self._heartbeats(session, registration.heartbeat_interval))
         try:
+            if self._settings.acquire_job:
+                return await self._run_acquired(session, self._ping_client, registration)
             await self._work(session, self._ping_client, registration)
+            return 0
         finally:
+            self._health.state = "ended"
             beats.cancel()
             self._halt.set()
             self._ping_client.close()
@@ -139,7 +155,8 @@ class Worker:
             os=f"{os.uname().sysname} {os.uname().release}",
             arch=os.uname().machine,
             script_eval_enabled=not settings.no_command_eval,
-            priority=settings.priority or None,
+            ignore_in_dispatches=bool(settings.acquire_job),
+            priority=str(self._index) if settings.spawn_with_priority else settings.priority or None,
             version=__version__,
             build=f"pipeseal.{sys.version_info.major}.{sys.version_info.minor}",
             meta_data=tags,
@@ -158,7 +175,7 @@ class Worker:
     async def _work(self, session: AgentClient, pings: AgentClient, registration: RegisterResponse) -> None:
         interval = registration.ping_interval
         reachable = True
-        self._on_idle(self._index, True)
+        self._become("idle")
         self._log.info("Waiting for jobs")
         while not self._stop.is_set():
             asked_at = time.monotonic()
@@ -167,6 +184,7 @@ class Worker:
             except PipesealError as error:
                 if self._stop.is_set():
                     return
+                self._health.ping_errors += 1
                 if not isinstance(error, Unavailable) or (error.status is not None and _is_final(error.status)):
                     self._log.error(f"The server does not want to hear from this agent: {error}", code=error.code)
                     return
@@ -178,6 +196,7 @@ class Worker:
             if not reachable:
                 self._log.info("The server answers again")
             reachable = True
+            self._note_endpoint(answer.endpoint)
             if answer.action == "disconnect":
                 self._log.info(
                     f"The server asks this agent to disconnect: {answer.message[:500] or 'no reason given'}"
@@ -186,13 +205,52 @@ class Worker:
             if answer.job is not None and answer.action != "pause":
                 if await self._take(session, answer.job.id, registration) and self._settings.disconnect_after_job:
                     self._log.info("One job is done, as asked")
+                    await self._while_paused(pings, interval)
                     return
                 continue
-            await self._wait_for_next(answer, asked_at, interval)
+            self._note_pause(answer)
+            await self._wait_for_next(asked_at, interval)
 
-    async def _wait_for_next(self, answer: PingResponse, asked_at: float, interval: int) -> None:
-        if answer.action == "pause" and answer.message:
-            self._log.info(f"The server pauses this agent: {answer.message[:500]}")
+    def _become(self, state: str) -> None:
+        """Idle or paused; an agent that is paused is not idle."""
+        self._health.state = state
+        self._on_idle(self._index, state == "idle")
+
+    def _note_pause(self, answer: PingResponse) -> None:
+        paused = answer.action == "pause"
+        if paused and self._health.state != "paused":
+            why = f": {answer.message[:500]}" if answer.message else ""
+            self._log.info(f"The server pauses this agent{why}")
+        elif not paused and self._health.state == "paused":
+            self._log.info("The server resumes this agent")
+        self._become("paused" if paused else "idle")
+
+    def _note_endpoint(self, endpoint: Any) -> None:
+        """A server cannot move an agent; say once that it wanted to."""
+        if (
+            not isinstance(endpoint, str)
+            or not endpoint
+            or endpoint.rstrip("/") == self._settings.endpoint.rstrip("/")
+        ):
+            return
+        shown = endpoint[:200]
+        if shown not in self._told_endpoints and len(self._told_endpoints) < 10:
+            self._told_endpoints.add(shown)
+            self._log.warn(f"The server wants this agent to use {shown}; ignored, the endpoint setting decides")
+
+    async def _while_paused(self, pings: AgentClient, interval: int) -> None:
+        """After its last job, an agent stays for as long as somebody has paused it, to look at the machine."""
+        while not self._stop.is_set():
+            try:
+                answer = await self._call(pings.ping, LAST_PING_SECONDS)
+            except PipesealError:
+                return  # held, so there is nothing to say; or there is nobody to say it
+            if answer.action != "pause":
+                return
+            self._note_pause(answer)
+            await self._sleep(interval + _jitter(interval))
+
+    async def _wait_for_next(self, asked_at: float, interval: int) -> None:
         if time.monotonic() - asked_at < HELD_SECONDS:
             await self._sleep(max(0.0, asked_at + interval - time.monotonic()) + _jitter(interval))
 
@@ -206,7 +264,28 @@ class Worker:
             self._log.warn(f"Could not accept job {job_id}: {error}", code=error.code)
             await self._sleep(_jitter(registration.ping_interval))
             return False
-        self._on_idle(self._index, False)
+        await self._run(data, job_id, session, registration)
+        return True
+
+    async def _run_acquired(self, session: AgentClient, pings: AgentClient, registration: RegisterResponse) -> int:
+        """Run the one job that this agent was started for; the exit status."""
+        job_id = self._settings.acquire_job
+        try:
+            check_identifier(job_id, "the job to acquire")
+            self._log.info("Acquiring the job", job=job_id)
+            data = await self._call(session.acquire_job, job_id)
+        except PipesealError as error:
+            status = error.status if isinstance(error, Unavailable) else None
+            self._log.error(f"Could not acquire job {job_id}: {error}", code=error.code)
+            return {422: REJECTED, 423: LOCKED}.get(status or 0, 1)
+        run = await self._run(data, job_id, session, registration)
+        await self._while_paused(pings, registration.ping_interval)
+        if not self._settings.reflect_exit_status:
+            return 0
+        return run.exit_status if 0 <= run.exit_status <= 255 else 1
+
+    async def _run(self, data: bytes, job_id: str, session: AgentClient, registration: RegisterResponse) -> JobRun:
+        """Run a job to its end."""
         run = JobRun(
             data,
             job_id,
@@ -217,15 +296,21 @@ class Worker:
             log=self._log,
             last_job=self._settings.disconnect_after_job,
         )
+        self._become("busy")
+        self._health.job = job_id
         self._running = run
+        started = time.monotonic()
         watch = asyncio.create_task(self._watch(run, registration.job_status_interval))
         try:
             await self._call(run.run)
         finally:
             self._running = None
             watch.cancel()
-            self._on_idle(self._index, True)
-        return True
+            self._health.jobs[run.outcome] += 1
+            self._health.job_seconds += time.monotonic() - started
+            self._health.job = ""
+            self._become("idle")
+        return run
 
     async def _watch(self, run: JobRun, interval: int) -> None:
         """Look whether the server wants the job to end."""
@@ -255,7 +340,9 @@ class Worker:
             await asyncio.sleep(interval)
             try:
                 await self._call(session.heartbeat, render_timestamp(self._clock.now()))
+                self._health.heartbeat_at, self._health.heartbeat_error = self._clock.now(), ""
             except PipesealError as error:
+                self._health.heartbeat_error = str(error)
                 if isinstance(error, Unavailable) and (error.status is None or not _is_final(error.status)):
                     self._log.warn(f"No heartbeat could be given: {error}", code=error.code)
                     continue

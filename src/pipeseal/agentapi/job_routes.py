@@ -5,6 +5,8 @@ from __future__ import annotations
 from pipeseal.agentapi.routes import ROUTES, Route, Token, fill_path
 
 JOB_SIDE_ROUTES: tuple[Route, ...] = (
+    # Called by an agent that was started for one job.
+    Route("acquire_job", "PUT", "/jobs/{job_id}/acquire", Token.SESSION),
     Route("stop_agent", "POST", "/stop", Token.JOB),
     Route("pause_agent", "POST", "/pause", Token.JOB),
     Route("resume_agent", "POST", "/resume", Token.JOB),

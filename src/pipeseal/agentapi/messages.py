@@ -35,7 +35,10 @@ class RegisterRequest(Message):
 
 
 class RegisterResponse(Message):
-    """The agent's identity and session. Intervals in seconds, each above zero (zero makes the stock agent panic)."""
+    """The agent's identity and session. Intervals in seconds, each above zero (zero makes the stock agent panic).
+
+    `endpoint` would move the agent to another server; ours never sends it, and our agent says so and stays.
+    """
 
     id: str
     name: str
@@ -44,6 +47,7 @@ class RegisterResponse(Message):
     job_status_interval: int
     heartbeat_interval: int
     meta_data: list[str] = []
+    endpoint: Any = msgspec.UNSET
 
 
 class PingJob(Message):
@@ -54,11 +58,13 @@ class PingJob(Message):
 
 
 class PingResponse(Message):
-    """What to do next: nothing, a job, `pause` or `disconnect` (any other action means idle)."""
+    """What to do next: nothing, a job, `pause` or `disconnect` (any other action means idle). For `endpoint` see
+    `RegisterResponse`."""
 
     action: str = ""
     message: str = ""
     job: PingJob | None = None
+    endpoint: Any = msgspec.UNSET
 
 
 class Heartbeat(Message):

@@ -635,6 +635,13 @@ CODES: tuple[Code, ...] = (
         "Start a new build, or raise the limits in the step's `retry`.",
     ),
     Code(
+        "seal.validity",
+        "not how long a seal can be good for",
+        "The time that seals are to be good for is not a whole number with a unit.",
+        ("the unit is missing, or is one that is not known (`7days`)",),
+        "Write minutes, hours or days: `90m`, `12h`, `7d`.",
+    ),
+    Code(
         "seal.key",
         "key without an id cannot seal",
         "A seal names its key, so that verifiers know which one to take; the key has no id (`kid`), or one that is "
@@ -1668,6 +1675,13 @@ CODES: tuple[Code, ...] = (
         "The agent-startup hook ended with another status than 0, so the agent did not start.",
         ("something the hook prepares is missing on this machine", "the hook itself has a fault"),
         "What the hook printed is in the agent's log.",
+    ),
+    Code(
+        "health.address",
+        "no address for health checks",
+        "`health-check-addr` is not HOST:PORT, or nothing can listen there.",
+        ("a typing mistake", "another agent on this machine has the same port", "a port below 1024 needs privileges"),
+        "Give a free one, such as `127.0.0.1:8090`; a port of 0 takes any.",
     ),
     Code(
         "config.missing",
