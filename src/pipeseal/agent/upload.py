@@ -19,10 +19,12 @@ from pipeseal.pipeline.expand import interpolate_pipeline
 from pipeseal.pipeline.parse import parse_all
 from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
+from pipeseal.pipeline.yaml import collector_paused
 
 if TYPE_CHECKING:
     from pipeseal.agent.client import AgentClient
     from pipeseal.agent.connection import Answer
+    from pipeseal.signing.seal.make import Sealing
 
 # Searched in this order; exactly one of them may be there.
 DEFAULT_FILES = (
@@ -39,6 +41,9 @@ DEFAULT_FILES = (
 TRACE_CONTEXT = "BUILDKITE_TRACE_CONTEXT"
 _COMMIT = "BUILDKITE_COMMIT"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+# How long a seal is good for: a week, for builds that wait for a person over a weekend.
+DEFAULT_VALIDITY = "7d"
 
 # An upload that the server works on by itself is asked after for so long.
 MAX_POLLS = 3600
@@ -67,7 +72,9 @@ class UploadOptions:
         git_diff_base, fetch_diff_base, changed_files_path: what counts as changed, see `if_changed`.
         jwks_file: private key to sign with; empty not to sign.
         jwks_key_id: which key of that file.
-        no_bindings: sign exactly what the stock agent signs.
+        no_bindings: sign exactly what the stock agent signs; no seals either.
+        no_seal: sign, with bindings, and do not seal.
+        seal_valid_for: how long seals are good for, such as `7d`.
         redacted_vars: patterns of names of secret variables; empty to look for none.
         job: id of the job that uploads.
     """
@@ -86,6 +93,8 @@ class UploadOptions:
     jwks_file: str = ""
     jwks_key_id: str = ""
     no_bindings: bool = False
+    no_seal: bool = False
+    seal_valid_for: str = DEFAULT_VALIDITY
     redacted_vars: tuple[str, ...] = ()
     job: str = ""
 
@@ -138,6 +147,7 @@ def _has_input() -> bool:
     return not stat.S_ISCHR(mode)
 
 
+@collector_paused()
 def upload(
     options: UploadOptions,
     *,
@@ -145,6 +155,7 @@ def upload(
     client: Callable[[], AgentClient],
     say: Callable[[str], None],
     output: Callable[[str], None],
+    now: Callable[[], float] = time.time,
 ) -> None:
     """Do it.
 
@@ -153,6 +164,7 @@ def upload(
         client: makes the client with the job's token; called only when there is something to send.
         say: prints a line for people.
         output: prints a line of the dry run.
+        now: seconds since 1970.
 
     Raises:
         PipesealError: nothing was uploaded, or of several documents only those before the one with the fault.
@@ -160,13 +172,16 @@ def upload(
     sources = find_sources(options.files)
     variables = dict(environment)
     _resolve_commit(variables, say)
+    # What steps are bound to and sealed for is what the job itself was given, not what pipelines set.
+    given = {**environment, _COMMIT: variables[_COMMIT]} if _COMMIT in variables else environment
+    signing = _Signing(options, given, now(), say) if options.jwks_file else None
     server = None
     for source in sources:
         count = 0
         for pipeline in _read_pipelines(source, variables, options, say):
             count += 1
             say(f"Using {source.name} ({_describe(pipeline.steps)})" if count == 1 else f"Document {count}")
-            text = _prepare(pipeline, source.name, variables, environment, options, say)
+            text = _prepare(pipeline, source.name, environment, options, signing, say)
             if options.dry_run:
                 output(_render_dry_run(text, options.format))
                 continue
@@ -229,54 +244,91 @@ def _read_pipelines(
 def _prepare(
     pipeline: Pipeline,
     name: str,
-    variables: Mapping[str, str],
     environment: Mapping[str, str],
     options: UploadOptions,
+    signing: _Signing | None,
     say: Callable[[str], None],
 ) -> str:
-    """Check, sign and trim a pipeline; its JSON."""
+    """Check, trim and sign a pipeline; its JSON."""
     if options.redacted_vars:
         from pipeseal.agent.secretscan import scan
 
         scan(pipeline, name, environment, options, say)
-    if options.jwks_file:
-        pipeline = _sign(pipeline, environment, variables, options, say)
     if _has_conditions(pipeline.steps):
         from pipeseal.agent.if_changed import apply_conditions
 
+        # Before signing: seals cover `skip`.
         pipeline = replace(pipeline, steps=apply_conditions(pipeline.steps, environment, options, say))
+    if signing is not None:
+        pipeline = signing.sign(pipeline)
     return render_json(pipeline_value(pipeline))
 
 
-def _sign(
-    pipeline: Pipeline,
-    environment: Mapping[str, str],
-    variables: Mapping[str, str],
-    options: UploadOptions,
-    say: Callable[[str], None],
-) -> Pipeline:
-    from pipeseal.signing.bindings import uploader_bindings
-    from pipeseal.signing.keys.open import open_signing_key
-    from pipeseal.signing.sign import sign_pipeline
+class _Signing:
+    """Signs and seals the pipelines of one upload.
 
-    key = open_signing_key(options.jwks_file, options.jwks_key_id)
-    repository = environment.get("BUILDKITE_REPO", "")
-    if not repository:
-        say("warning: BUILDKITE_REPO is not set; steps are signed for an empty repository address")
-    # The pipeline's env has been folded into `variables`; a binding is what the job itself was given.
-    given = {**environment, _COMMIT: variables[_COMMIT]} if _COMMIT in variables else environment
-    bindings = {} if options.no_bindings else uploader_bindings(given)
-    signed = sign_pipeline(pipeline, key=key, repository_url=repository, bindings=bindings)
-    steps = sum(1 for step in _walk(signed.steps) if isinstance(step, CommandStep))
-    bound = []
-    if "BUILDKITE_BUILD_ID" in bindings:
-        bound.append(f"build {environment.get('BUILDKITE_BUILD_NUMBER') or bindings['BUILDKITE_BUILD_ID']}")
-    if _COMMIT in bindings:
-        bound.append(f"commit {bindings[_COMMIT][:7]}")
-    tied = f", bound to {' and '.join(bound)}" if bound else ", bound to no build"
-    who = f"{key.kid or 'a key without id'} ({key.thumbprint[:8]}...)" if key.thumbprint else (key.kid or "the key")
-    say(f"~~~ Signed {_plural(steps, 'step')} with {escape_control(who)}{escape_control(tied)}")
-    return signed
+    Parameters:
+        options: the caller's.
+        given: the job's variables as it was given them, the commit resolved.
+        now: seconds since 1970.
+        say: prints a line for people.
+
+    Raises:
+        ConfigurationError: no usable key, or a validity that is none.
+        MalformedInput: the job's own seal cannot be read.
+    """
+
+    def __init__(
+        self, options: UploadOptions, given: Mapping[str, str], now: float, say: Callable[[str], None]
+    ) -> None:
+        from pipeseal.signing.bindings import uploader_bindings
+        from pipeseal.signing.keys.open import open_signing_key
+
+        self._say = say
+        self._given = given
+        self._key = open_signing_key(options.jwks_file, options.jwks_key_id)
+        self._repository = given.get("BUILDKITE_REPO", "")
+        if not self._repository:
+            say("warning: BUILDKITE_REPO is not set; steps are signed for an empty repository address")
+        self._bindings = {} if options.no_bindings else uploader_bindings(given)
+        self._sealing: Sealing | None = None
+        if options.no_bindings or options.no_seal:
+            return
+        if not self._key.kid:
+            say("warning: the key has no id (`kid`), so the steps are not sealed")
+            return
+        from pipeseal.agent.upload_seal import make_sealing, parse_validity
+
+        valid_seconds = parse_validity(options.seal_valid_for)
+        self._sealing = make_sealing(
+            given, self._bindings, upload_id=make_uuid(), now=now, valid_seconds=valid_seconds, say=say
+        )
+
+    def sign(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline, every command step signed and sealed, and a line about that.
+
+        Raises:
+            PipesealError: as `sign_pipeline`.
+        """
+        from pipeseal.signing.sign import sign_pipeline
+
+        key, bindings = self._key, self._bindings
+        signed = sign_pipeline(
+            pipeline, key=key, repository_url=self._repository, bindings=bindings, sealing=self._sealing
+        )
+        steps = sum(1 for step in _walk(signed.steps) if isinstance(step, CommandStep))
+        bound = []
+        if "BUILDKITE_BUILD_ID" in bindings:
+            bound.append(f"build {self._given.get('BUILDKITE_BUILD_NUMBER') or bindings['BUILDKITE_BUILD_ID']}")
+        if _COMMIT in bindings:
+            bound.append(f"commit {bindings[_COMMIT][:7]}")
+        tied = f", bound to {' and '.join(bound)}" if bound else ", bound to no build"
+        who = (
+            f"{key.kid or 'a key without id'} ({key.thumbprint[:8]}...)" if key.thumbprint else (key.kid or "the key")
+        )
+        done = "Signed" if self._sealing is None else "Signed and sealed"
+        self._say(f"~~~ {done} {_plural(steps, 'step')} with {escape_control(who)}{escape_control(tied)}")
+        return signed
 
 
 def _send(server: AgentClient, options: UploadOptions, pipeline: str, say: Callable[[str], None]) -> None:

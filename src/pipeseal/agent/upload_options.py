@@ -79,7 +79,11 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption("jwks-file", "text", "BUILDKITE_AGENT_JWKS_FILE", "FILE", "Private key to sign with."),
     UploadOption("jwks-key-id", "text", "BUILDKITE_AGENT_JWKS_KEY_ID", "ID", "Which key of that file."),
-    UploadOption("no-bindings", "flag", "", "", "Sign what the stock agent signs; do not bind steps to this build."),
+    UploadOption(
+        "no-bindings", "flag", "", "", "Sign what the stock agent signs: no bindings to this build, no seals."
+    ),
+    UploadOption("no-seal", "flag", "", "", "Sign the steps, and do not seal them."),
+    UploadOption("seal-valid-for", "text", "", "TIME", "How long seals are good for: 90m, 12h, 7d.  [7d]"),
     UploadOption(
         "redacted-vars",
         "text",

@@ -9,7 +9,7 @@ from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.interpolate import find_identifiers
 from pipeseal.pipeline.parse import parse_all
 from pipeseal.pipeline.steps import CommandStep, Pipeline
-from pipeseal.pipeline.yaml import DEFAULT_LIMITS, Limits
+from pipeseal.pipeline.yaml import DEFAULT_LIMITS, Limits, collector_paused
 from pipeseal.signing.keys.signing_key import SigningKey
 from pipeseal.signing.merge import merge_pipeline_secrets
 from pipeseal.signing.sign import sign_pipeline, walk_steps
@@ -43,6 +43,7 @@ class SignedText(NamedTuple):
         )
 
 
+@collector_paused()
 def sign_text(
     data: bytes | str,
     *,

@@ -28,10 +28,6 @@ from pipeseal.signing.seal.envelope import (
 from pipeseal.signing.seal.jws import JwsSigner
 from pipeseal.signing.seal.members import agent_rules, most_attempts, normal_value, seal_step
 
-# How long a seal for a build is good for, unless the uploader is told otherwise: a week, for builds that wait for a
-# person over a weekend.
-DEFAULT_VALID_SECONDS: Final = 7 * 24 * 3600
-
 _NOTHING_INHERITED: Final = Inherited()
 
 
