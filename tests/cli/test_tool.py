@@ -135,7 +135,7 @@ def test_sign_writes_to_the_terminal_and_reports_beside_it(pipeline: Path, priva
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("# why\n")
     assert result.stdout.count("signature:") == 2
-    assert result.stderr.startswith(f"Signed 2 steps of {pipeline} with eddsa-one (")
+    assert result.stderr.startswith(f"Signed and sealed 2 steps of {pipeline} with eddsa-one (")
     assert pipeline.read_text() == TEXT
 
 
@@ -144,7 +144,7 @@ def test_sign_standard_input_by_environment(private: Path) -> None:
     for words in (("sign",), ("sign", "-")):
         result = _run(*words, data=TEXT, env=env)
         assert result.exit_code == 0, result.output
-        assert "Signed 2 steps of <stdin>" in result.stderr
+        assert "Signed and sealed 2 steps of <stdin>" in result.stderr
 
 
 def test_sign_in_place_and_to_a_file(pipeline: Path, private: Path, tmp_path: Path) -> None:
@@ -170,7 +170,8 @@ def test_sign_binds_what_it_is_told(pipeline: Path, private: Path) -> None:
     assert "bound to organisation acme, pipeline api, tag (none)" in bound.stderr
     assert '"env::BUILDKITE_ORGANIZATION_SLUG", "env::BUILDKITE_PIPELINE_SLUG", "env::BUILDKITE_TAG"' in bound.stdout
     free = _run(*words, "--no-bindings", "--pipeline-slug", "api")
-    assert free.stdout == _run(*words).stdout
+    assert free.stdout == _run(*words, "--no-seal").stdout
+    assert "PIPESEAL_SEAL: " in bound.stdout and "PIPESEAL_SEAL" not in free.stdout
     assert "BUILDKITE" not in free.stdout
 
 

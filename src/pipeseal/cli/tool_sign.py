@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from pipeseal.signing.keys.signing_key import SigningKey
+    from pipeseal.signing.seal.make import Sealing
     from pipeseal.signing.signtext import SignedText
 
 
@@ -22,10 +23,12 @@ def sign_text(
     repository_url: str,
     bindings: Mapping[str, str] | None = None,
 ) -> str:
-    """The pipeline file `text` with every command step signed; see `pipeseal.signing.signtext.sign_text`."""
+    """The pipeline file `text` with every command step signed and sealed; see `signing.signtext.sign_text`."""
+    from pipeseal.signing.seal.make import static_sealing
     from pipeseal.signing.signtext import sign_text as sign
 
-    return sign(text, source=source, key=key, repository_url=repository_url, bindings=bindings).text
+    sealing = static_sealing(repository_url=repository_url, bindings=bindings or {})
+    return sign(text, source=source, key=key, repository_url=repository_url, bindings=bindings, sealing=sealing).text
 
 
 @click.command("sign")
@@ -57,7 +60,11 @@ def sign_text(
 @click.option("--pipeline-slug", envvar="BUILDKITE_PIPELINE_SLUG", metavar="SLUG", help="Bind to this pipeline.")
 @click.option("--tag", metavar="TAG", help="Bind to builds of this tag; '' for builds of no tag.")
 @click.option("--pull-request", metavar="N", help="Bind to this pull request; 'false' for builds of none.")
-@click.option("--no-bindings", is_flag=True, help="Sign exactly what stock agents sign, whatever else is known.")
+@click.option(
+    "--no-bindings", is_flag=True, help="Sign exactly what stock agents sign, whatever else is known; no seals."
+)
+@click.option("--no-seal", is_flag=True, help="Sign the steps, and do not seal them.")
+@click.option("--seal-valid-for", metavar="TIME", help="How long seals are good for: 12h, 90d.  [without end]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the terminal."
 )
@@ -72,10 +79,12 @@ def tool_sign(
     tag: str | None,
     pull_request: str | None,
     no_bindings: bool,
+    no_seal: bool,
+    seal_valid_for: str | None,
     output: Path | None,
     in_place: bool,
 ) -> None:
-    """Sign the steps of a pipeline file.
+    """Sign and seal the steps of a pipeline file.
 
     \b
     Examples:
@@ -83,7 +92,8 @@ def tool_sign(
       pipeseal tool sign --in-place pipeline.yml --jwks-file sign.json --repo URL --pipeline-slug app
 
     Reads FILE, or standard input (`-`). Comments, key order and quoting stay as they are; JSON stays JSON. Secrets
-    of the pipeline are merged into its steps first, as the stock tool does.
+    of the pipeline are merged into its steps first, as the stock tool does. A command that names a file of this
+    folder is sealed as a script.
     """
     from_stdin = file is None or str(file) == "-"
     if in_place and (from_stdin or output is not None):
@@ -106,16 +116,41 @@ def tool_sign(
             organization=organization_slug or None, pipeline=pipeline_slug or None, tag=tag, pull_request=pull_request
         )
     )
+    sealing = None
+    if not no_bindings and not no_seal:
+        sealing = _sealing(key, repo, bindings, seal_valid_for)
     source = "<stdin>" if file is None or from_stdin else str(file)
     data = sys.stdin.buffer.read() if file is None or from_stdin else _read(file)
-    signed = sign(data, source=source, key=key, repository_url=repo, bindings=bindings)
+    signed = sign(data, source=source, key=key, repository_url=repo, bindings=bindings, sealing=sealing)
     target = file if in_place else output
     if target is None:
         sys.stdout.buffer.write(signed.text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
     else:
         _write(target, signed.text)
-    _report(signed, source, key, bindings)
+    _report(signed, source, key, bindings, sealed=sealing is not None)
+
+
+def _sealing(key: SigningKey, repo: str, bindings: Mapping[str, str], valid_for: str | None) -> Sealing | None:
+    """What the seals say alike; None, said by `_report`, for a key that cannot seal."""
+    import time
+
+    from pipeseal.agent.upload_seal import parse_validity, script_finder
+    from pipeseal.signing.seal.make import static_sealing
+
+    if not key.kid:
+        return None
+    is_script = script_finder(".")
+    if valid_for is None:
+        return static_sealing(repository_url=repo, bindings=bindings, is_script=is_script)
+    now = int(time.time())
+    return static_sealing(
+        repository_url=repo,
+        bindings=bindings,
+        not_before=now,
+        expires=now + parse_validity(valid_for),
+        is_script=is_script,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -162,7 +197,7 @@ def _umask() -> int:
     return mask
 
 
-def _report(signed: SignedText, source: str, key: SigningKey, bindings: Mapping[str, str]) -> None:
+def _report(signed: SignedText, source: str, key: SigningKey, bindings: Mapping[str, str], *, sealed: bool) -> None:
     from pipeseal.errors import escape_control
 
     for pipeline in signed.pipelines:
@@ -183,7 +218,8 @@ def _report(signed: SignedText, source: str, key: SigningKey, bindings: Mapping[
         "BUILDKITE_PULL_REQUEST": "pull request",
     }
     bound = ", ".join(f"{words[name]} {value or '(none)'}" for name, value in bindings.items())
-    line = f"Signed {steps} of {source} with {key.kid or 'a key without an id'} ({key.thumbprint[:8]}…)"
+    done = "Signed and sealed" if sealed else "Signed"
+    line = f"{done} {steps} of {source} with {key.kid or 'a key without an id'} ({key.thumbprint[:8]}…)"
     click.echo(escape_control(line + (f", bound to {bound}" if bound else "")), err=True)
     if not key.kid and count:
         click.echo(

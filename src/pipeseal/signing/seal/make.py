@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -56,6 +57,36 @@ class Sealing(NamedTuple):
     upload: str | None = None
     is_script: Callable[[str], bool] = lambda _command: False
     resolved: Mapping[str, ResolvedPlugin] = MappingProxyType({})
+
+
+def static_sealing(
+    *,
+    repository_url: str,
+    bindings: Mapping[str, str],
+    not_before: int = 0,
+    expires: int | None = None,
+    is_script: Callable[[str], bool] = lambda _command: False,
+) -> Sealing:
+    """What seals say alike that are made outside any build, for steps in a pipeline's settings.
+
+    Without a time they are the same each time they are made, for the same steps and key.
+
+    Parameters:
+        repository_url: the repository's URL.
+        bindings: from `static_bindings`.
+        not_before, expires: seconds since 1970; None for no end.
+        is_script: whether a command names a file of the repository.
+    """
+    return Sealing(
+        repository=repository_url,
+        not_before=not_before,
+        expires=expires,
+        positions=count(),
+        organization=bindings.get("BUILDKITE_ORGANIZATION_SLUG"),
+        pipeline=bindings.get("BUILDKITE_PIPELINE_SLUG"),
+        build=BuildFacts(tag=bindings.get("BUILDKITE_TAG"), pull_request=bindings.get("BUILDKITE_PULL_REQUEST")),
+        is_script=is_script,
+    )
 
 
 class Sealer:
