@@ -44,6 +44,7 @@ ROWS: dict[str, Measure] = {
     "start.help": command_rows.measure_help,
     "start.job-side": command_rows.measure_dry_run,
     **_sized("upload", command_rows.measure_upload, "1", "1k", "10k"),
+    **_sized("upload.sealed", command_rows.measure_sealed_upload, "1", "1k", "10k"),
     "start.server": program_rows.measure_server_start,
     "start.agent": program_rows.measure_agent_start,
     "idle.server": program_rows.measure_server_idle,

@@ -53,7 +53,7 @@ class Server(AbstractContextManager["Server"]):
         while READY not in said or not said.endswith("\n"):
             if self.process.poll() is not None or time.monotonic() - start > READY_SECONDS:
                 self.__exit__(None, None, None)
-                raise CommandFailed(f"the server did not get ready: {said[-2000:]}")
+                raise CommandFailed(f"the server did not get ready: {said[-600:]}")
             time.sleep(0.002)
             said = log.read_text(encoding="utf-8", errors="replace")
         self.ready_seconds = time.monotonic() - start
@@ -130,9 +130,9 @@ def create_pipeline(rest: Connection, slug: str, steps: str) -> None:
     rest.call("POST", "/pipelines", body)
 
 
-def create_build(rest: Connection, slug: str) -> int:
+def create_build(rest: Connection, slug: str, commit: str = COMMIT) -> int:
     """A new build; its number."""
-    body = {"commit": COMMIT, "branch": "main", "message": "Measure"}
+    body = {"commit": commit, "branch": "main", "message": "Measure"}
     number: int = rest.call("POST", f"/pipelines/{slug}/builds", body)["number"]
     return number
 

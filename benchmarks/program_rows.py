@@ -148,7 +148,7 @@ def _log_file(space: Workspace) -> Path:
 
 
 def _log(space: Workspace) -> str:
-    return _log_file(space).read_text(encoding="utf-8", errors="replace")[-2000:]
+    return _log_file(space).read_text(encoding="utf-8", errors="replace")[-600:]
 
 
 def _fresh(space: Workspace, name: str) -> Path:

@@ -82,6 +82,28 @@ class Workspace:
                 json.dump({"keys": [key]}, file)
         return path
 
+    @property
+    def checkout(self) -> Path:
+        """A git repository with one commit, where commands inside a job run."""
+        path = self.directory / "checkout"
+        if not path.exists():
+            path.mkdir()
+            (path / "README").write_text("A checkout for measurements.\n", encoding="utf-8")
+            identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
+            for words in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "Begin"]):
+                subprocess.run(["git", *words], cwd=path, env=self.env, check=True)
+        return path
+
+    @property
+    def commit(self) -> str:
+        """The id of that commit."""
+        words = ["git", "rev-parse", "HEAD"]
+        return (
+            subprocess.run(words, cwd=self.checkout, env=self.env, check=True, capture_output=True)
+            .stdout.decode()
+            .strip()
+        )
+
     def pipeline(self, size: str) -> Path:
         """The generated pipeline of `size` (a name in `SIZES`) as a YAML file."""
         path = self.directory / f"pipeline-{size}.yml"
