@@ -147,11 +147,11 @@ class RunningServer(NamedTuple):
 
 @contextmanager
 def running_server(
-    folder: Path, settings: Settings = QUICK, *, clock: Clock | None = None
+    folder: Path, settings: Settings = QUICK, *, clock: Clock | None = None, database_url: str = ""
 ) -> Iterator[RunningServer]:
     """A control plane in a thread, on a free port of loopback."""
     listener = listen("127.0.0.1:0")
-    plane = open_plane(folder, settings, clock=clock)
+    plane = open_plane(folder, settings, clock=clock, database_url=database_url)
     plane.url = url_of(listener)
     ready = threading.Event()
     server = Server(plane, listener, lambda _url: ready.set())

@@ -22,6 +22,12 @@ def default_data_folder() -> Path:
     help="Folder for the database, logs and tokens.  [default: $XDG_DATA_HOME/pipeseal/server]",
 )
 @click.option(
+    "--database-url",
+    default="",
+    envvar="PIPESEAL_SERVER_DATABASE_URL",
+    help="postgresql://USER:PASSWORD@HOST/DATABASE, for one or several servers.  [default: SQLite in the folder]",
+)
+@click.option(
     "--listen", default="127.0.0.1:8080", envvar="PIPESEAL_SERVER_LISTEN", help="HOST:PORT; port 0: any free."
 )
 @click.option(
@@ -58,6 +64,7 @@ def default_data_folder() -> Path:
 )
 def server(
     data: Path | None,
+    database_url: str,
     listen: str,
     url: str,
     organization: str,
@@ -127,7 +134,7 @@ def server(
         )
     folder = data or default_data_folder()
     with bind(listen) as listener:
-        plane = open_plane(folder, settings)
+        plane = open_plane(folder, settings, database_url=database_url)
         local = url_of(listener)
         plane.url = plane.url or local
 

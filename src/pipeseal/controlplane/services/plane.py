@@ -148,6 +148,7 @@ def open_plane(
     folder: Path,
     settings: Settings,
     *,
+    database_url: str = "",
     clock: Clock | None = None,
     randomness: Callable[[int], bytes] = os.urandom,
 ) -> ControlPlane:
@@ -156,6 +157,7 @@ def open_plane(
     Parameters:
         folder: made when missing, readable by this user only.
         settings: of the server.
+        database_url: a PostgreSQL database, which other servers may share; empty: a file in the folder.
         clock: tells the time.
         randomness: gives random bytes.
 
@@ -165,7 +167,7 @@ def open_plane(
     clock = clock or SystemClock()
     with ExitStack() as undo:
         lock = undo.enter_context(_lock_folder(folder))
-        database = Database.open(folder / DATABASE_FILE)
+        database = _open_database(folder, database_url)
         undo.callback(database.close)
         now = int(clock.now() * 1_000_000)
         organization_id = make_id(clock.now(), randomness)
@@ -177,12 +179,46 @@ def open_plane(
             logs=LogStore(folder / "logs"),
             objects=open_object_store(str(folder / "objects")),
             settings=settings,
-            job_secret=_job_secret(folder / SECRET_FILE, randomness),
+            job_secret=_shared_job_secret(database, randomness)
+            if database.is_shared
+            else _job_secret(folder / SECRET_FILE, randomness),
             clock=clock,
             randomness=randomness,
         )
         undo.pop_all()
     return plane
+
+
+def _open_database(folder: Path, database_url: str) -> Database:
+    """The database of the folder, or the one at the URL.
+
+    Raises:
+        ConfigurationError: `server.data`.
+    """
+    if not database_url:
+        return Database.open(folder / DATABASE_FILE)
+    try:
+        from pipeseal.controlplane.store.postgres import PostgresDatabase
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "server.data",
+            f"PostgreSQL needs the package {error.name}, which is not installed",
+            help="pip install 'pipeseal[postgres]'",
+        ) from error
+    return PostgresDatabase.open_url(database_url)
+
+
+def _shared_job_secret(database: Database, randomness: Callable[[int], bytes]) -> bytes:
+    """The secret that job tokens are derived from, the same for all servers of a database; made when missing."""
+
+    def make(tx: Transaction) -> str:
+        secret = agent_store.get_setting(tx, "job_token_secret")
+        if secret is None:
+            secret = randomness(32).hex()
+            agent_store.set_setting(tx, "job_token_secret", secret)
+        return secret
+
+    return bytes.fromhex(database.submit(make).result())
 
 
 def _lock_folder(folder: Path) -> IO[bytes]:

@@ -1,24 +1,27 @@
 """The durable memory behind a small interface: `write` a transaction, `read` a snapshot.
 
-One writer thread takes transactions from a queue and puts all that are waiting into one commit (group commit): with
-`synchronous=FULL` a commit costs an fsync, so the price is paid once for many. Each caller hears of its result only
-after the commit. A transaction that raises is undone alone, by its savepoint, and its error goes to its caller.
-Readers have connections of their own and never wait for the writer (WAL).
+Two engines stand behind it: SQLite (`sqlite.py`), embedded, and PostgreSQL (`postgres.py`), for several servers.
 
-SQL is written for both SQLite and PostgreSQL: `:name` parameters, TEXT and BIGINT, `RETURNING`.
+One writer thread takes transactions from a queue and puts all that are waiting into one commit (group commit): a
+commit costs an fsync, so the price is paid once for many. Each caller hears of its result only after the commit. A
+transaction that raises is undone alone, by its savepoint, and its error goes to its caller. On both engines writing
+transactions run one after the other, over all servers of a database, so that what a transaction reads stays true
+until it is done. Readers have connections of their own and never wait for the writer.
+
+SQL is written once for both engines: `:name` parameters, TEXT and BIGINT, `RETURNING`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from importlib import resources
 from pathlib import Path
+from sqlite3 import Row
 from typing import Any, TypeVar
 
 from pipeseal.errors import ConfigurationError, Unavailable
@@ -26,160 +29,152 @@ from pipeseal.errors import ConfigurationError, Unavailable
 T = TypeVar("T")
 
 _MAX_GROUP = 256  # transactions in one commit: bounds how long the first of them waits
-_READERS = 3
 
 
-class Transaction:
-    """What a transaction may do. Lives only inside the function given to `write` or `read`."""
+class Transaction(ABC):
+    """What a transaction may do. Lives only inside the function given to `write` or `read`.
 
-    __slots__ = ("_connection", "_hooks")
+    Rows are read by column name, `row["id"]`; nothing else of `sqlite3.Row` is promised, for PostgreSQL's rows are
+    dictionaries.
+    """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    __slots__ = ("_hooks",)
+
+    def __init__(self) -> None:
         self._hooks: list[Callable[[], None]] = []
 
-    def all(self, sql: str, **parameters: Any) -> list[sqlite3.Row]:
+    @abstractmethod
+    def all(self, sql: str, **parameters: Any) -> list[Row]:
         """Every row."""
-        return self._connection.execute(sql, parameters).fetchall()
 
-    def one(self, sql: str, **parameters: Any) -> sqlite3.Row | None:
+    @abstractmethod
+    def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
-        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
-        return row
 
+    @abstractmethod
     def run(self, sql: str, **parameters: Any) -> int:
         """Execute, and say how many rows were touched."""
-        return self._connection.execute(sql, parameters).rowcount
 
+    @abstractmethod
     def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute once for each mapping of parameters."""
-        self._connection.executemany(sql, rows)
 
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Call `hook` in the writer thread once this transaction is durable; never when it is undone."""
         self._hooks.append(hook)
 
+    @property
+    def hooks(self) -> Sequence[Callable[[], None]]:
+        """What is to be called after the commit."""
+        return self._hooks
 
-class _Request:
+
+class Request:
+    """A writing transaction that waits for its turn, and what became of it."""
+
     __slots__ = ("error", "function", "future", "hooks", "result")
 
     def __init__(self, function: Callable[[Transaction], Any], future: Future[Any]) -> None:
         self.function = function
         self.future = future
-        self.hooks: list[Callable[[], None]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget a try that was undone."""
+        self.hooks: Sequence[Callable[[], None]] = ()
         self.result: Any = None
         self.error: BaseException | None = None
 
 
-class Database:
-    """An SQLite file with one writer thread and a few reader threads.
+class Database(ABC):
+    """A database with one writer thread and a few reader threads.
 
     Parameters:
-        path: the database file; made when missing.
+        readers: how many reader threads.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._local = threading.local()
-        self._reader_connections: list[sqlite3.Connection] = []
+    # Whether other servers may be at work on the same database.
+    is_shared = False
+
+    def __init__(self, readers: int) -> None:
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._closed = False
         self.commits = 0
 
     @classmethod
     def open(cls, path: Path) -> Database:
-        """Open or make the database, bring it to the newest schema and start its threads.
-
-        Parameters:
-            path: the database file.
+        """Open or make an SQLite database.
 
         Raises:
-            ConfigurationError: `server.data`, the file cannot be used or is newer than this program.
+            ConfigurationError: `server.data`.
         """
-        database = cls(path)
-        try:
-            with closing(database._connect()) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                _migrate(connection)
-        except sqlite3.Error as error:
-            raise ConfigurationError(
-                "server.data",
-                f"cannot use the database {path}: {error}",
-                help="give the server a data folder it can write, on a local disk",
-            ) from error
-        database._writer.start()
-        return database
+        from pipeseal.controlplane.store.sqlite import SqliteDatabase
 
-    def _connect(self) -> sqlite3.Connection:
-        # The writer alone writes, so it never meets a lock; the timeout is for another program looking into the file.
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, timeout=10, check_same_thread=False, cached_statements=512
-        )
-        connection.row_factory = sqlite3.Row
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+        return SqliteDatabase.open(path)
 
     def submit(self, function: Callable[[Transaction], T]) -> Future[T]:
         """Queue a writing transaction; the future is done when its commit is.
 
         Parameters:
-            function: called in the writer thread with a `Transaction`.
+            function: called in the writer thread with a `Transaction`; more than once when the database undid it for
+                reasons of its own, so whatever it does outside the transaction must bear repeating.
 
         Raises (through the future):
             Unavailable: `server.store`, the commit failed; nothing of the transaction is kept.
         """
         future: Future[T] = Future()
         if self._closed:
-            future.set_exception(_store_error("the database is closed"))
+            future.set_exception(store_error("the database is closed"))
             return future
-        self._queue.put(_Request(function, future))
+        self._queue.put(Request(function, future))
         return future
 
     async def write(self, function: Callable[[Transaction], T]) -> T:
         """`submit`, awaited."""
         return await asyncio.wrap_future(self.submit(function))
 
+    async def write_apart(self, function: Callable[[Transaction], T]) -> T:
+        """Run a writing transaction that need not stand in line with the others.
+
+        Parameters:
+            function: touches single rows, reads nothing that another transaction could change meanwhile, has no
+                hooks, and changes nothing more when it is run again.
+        """
+        return await self.write(function)
+
+    @abstractmethod
     def read_now(self, function: Callable[[Transaction], T]) -> T:
         """Run a reading transaction in this thread, on one snapshot."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-            connection.execute("PRAGMA query_only = ON")
-            self._reader_connections.append(connection)
-        connection.execute("BEGIN")
-        try:
-            return function(Transaction(connection))
-        finally:
-            connection.execute("COMMIT")
 
     async def read(self, function: Callable[[Transaction], T]) -> T:
         """Run a reading transaction in a reader thread, on one snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, function)
 
     def close(self) -> None:
-        """Finish what is queued, then close. Safe to call twice."""
+        """Finish what is queued, then stop the threads and close the connections."""
         if self._closed:
             return
         self._closed = True
         self._queue.put(None)
         self._writer.join()
         self._readers.shutdown(wait=True)
-        for connection in self._reader_connections:
-            connection.close()
+        self._close_connections()
+
+    @abstractmethod
+    def _close_connections(self) -> None:
+        """Close what the threads used; they have ended."""
+
+    @abstractmethod
+    def _commit_group(self, group: Sequence[Request]) -> None:
+        """Run and commit transactions together, in the writer thread; leaves result, hooks or error in each."""
 
     def _write_loop(self) -> None:
-        connection = self._connect()
         stopping = False
         while not stopping:
             request = self._queue.get()
-            group: list[_Request] = []
+            group: list[Request] = []
             while request is not None:
                 group.append(request)
                 if len(group) >= _MAX_GROUP:
@@ -190,78 +185,51 @@ class Database:
                     break
             stopping = request is None
             if group:
-                self._commit_group(connection, group)
-        connection.close()
+                self._commit_group(group)
+                _deliver(group)
 
-    def _commit_group(self, connection: sqlite3.Connection, group: Sequence[_Request]) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for request in group:
-                self._run_one(connection, request)
-            connection.execute("COMMIT")
-            self.commits += 1
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            for request in group:
-                request.error = request.error or _store_error(str(error))
-                request.hooks = []
-        for request in group:
-            for hook in request.hooks:
-                hook()
-        for request in group:
-            if not request.future.set_running_or_notify_cancel():
-                continue  # nobody waits any more; what was committed stays
-            if request.error is not None:
-                request.future.set_exception(request.error)
-            else:
-                request.future.set_result(request.result)
 
-    @staticmethod
-    def _run_one(connection: sqlite3.Connection, request: _Request) -> None:
-        transaction = Transaction(connection)
-        connection.execute("SAVEPOINT one")
-        try:
-            request.result = request.function(transaction)
-        except BaseException as error:  # (whatever it is belongs to the caller, not to this thread)
-            request.error = _store_error(str(error)) if isinstance(error, sqlite3.OperationalError) else error
-            connection.execute("ROLLBACK TO one")
+def _deliver(group: Sequence[Request]) -> None:
+    """Tell everybody what became of a group that was committed, or could not be."""
+    for request in group:
+        for hook in request.hooks:
+            hook()
+    for request in group:
+        if not request.future.set_running_or_notify_cancel():
+            continue  # nobody waits any more; what was committed stays
+        if request.error is not None:
+            request.future.set_exception(request.error)
         else:
-            request.hooks = transaction._hooks
-        connection.execute("RELEASE one")
+            request.future.set_result(request.result)
 
 
-def _store_error(reason: str) -> Unavailable:
+def store_error(reason: str) -> Unavailable:
+    """The error for a database that does not work."""
     return Unavailable(
         "server.store",
         f"the server could not store this: {reason}",
-        help="look at the disk of the server's data folder; repeat the request when it is well again",
+        help="look at the server's database and the disk it is on; repeat the request when it is well again",
     )
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Apply the numbered files that the database has not seen, each in a transaction of its own."""
-    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
-    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-    current = row[0] or 0
-    files = sorted(
-        (
-            entry
-            for entry in resources.files(__package__).joinpath("migrations").iterdir()
-            if entry.name.endswith(".sql")
-        ),
-        key=lambda entry: entry.name,
-    )
-    newest = int(files[-1].name.split("_")[0])
-    if current > newest:
+def migrations_missing(applied: set[int]) -> list[tuple[int, str]]:
+    """Number and SQL of the migrations that a database lacks, in order.
+
+    Parameters:
+        applied: the numbers of those that it has seen.
+
+    Raises:
+        ConfigurationError: `server.data`, the database is newer than this program.
+    """
+    folder = resources.files(__package__).joinpath("migrations")
+    files = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    known = {int(entry.name.split("_")[0]): entry for entry in files}
+    assert len(known) == len(files), "two migrations have one number"
+    unknown = applied - set(known)
+    if unknown:
         raise ConfigurationError(
             "server.data",
-            f"the database has schema {current}, this program knows only up to {newest}",
+            f"the database has schema {max(unknown)}, this program knows only up to {max(known)}",
             help="run the newer Pipeseal that wrote it",
         )
-    for entry in files:
-        version = int(entry.name.split("_")[0])
-        if version > current:
-            # executescript commits first, so the transaction is spelled out inside the script.
-            note = f"INSERT INTO schema_version (version) VALUES ({version})"  # noqa: S608  (our own number)
-            connection.executescript(f"BEGIN; {entry.read_text('utf-8')}; {note}; COMMIT;")
+    return [(number, known[number].read_text("utf-8")) for number in sorted(set(known) - applied)]

@@ -1,0 +1,6 @@
+-- What several server processes must know of each other: who was seen when, who is to stop, what is offered to whom.
+ALTER TABLE agents ADD COLUMN last_seen_at BIGINT;
+ALTER TABLE agents ADD COLUMN stopping BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN offered_to TEXT;
+ALTER TABLE jobs ADD COLUMN offered_until BIGINT;
+CREATE INDEX log_chunks_by_place ON log_chunks (job_id, start_byte);
