@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,7 +114,7 @@ class Workshop:
             (folder / ".buildkite").mkdir(parents=True, exist_ok=True)
             text = (scenario.folder / "pipeline.yml").read_text(encoding="utf-8")
             (folder / ".buildkite" / "pipeline.yml").write_text(text, encoding="utf-8")
-            run_git(folder, "init", "--quiet", "--initial-branch=main")
+            run_git(folder, "init", "--quiet", "--initial-branch=main", "--template=")
             if "submodule" in scenario.options:
                 self._add_submodule(scenario, folder)
             _commit(folder)
@@ -123,7 +124,7 @@ class Workshop:
                 for plugin in sorted(plugins.iterdir()) if plugins.is_dir() else ():
                     if plugin.name in text and not (self.plugins / plugin.name).exists():
                         shutil.copytree(plugin, self.plugins / plugin.name)
-                        run_git(self.plugins / plugin.name, "init", "--quiet", "--initial-branch=main")
+                        run_git(self.plugins / plugin.name, "init", "--quiet", "--initial-branch=main", "--template=")
                         _commit(self.plugins / plugin.name)
                         run_git(self.plugins / plugin.name, "tag", "v1.0.0")
             self._made[scenario.name] = "made"
@@ -133,7 +134,7 @@ class Workshop:
         name = scenario.options["submodule"]
         source = self.root / "repositories" / f"{scenario.name}-{name}"
         shutil.copytree(scenario.folder / "submodule", source)
-        run_git(source, "init", "--quiet", "--initial-branch=main")
+        run_git(source, "init", "--quiet", "--initial-branch=main", "--template=")
         _commit(source)
         bare = self._served / f"{scenario.name}-{name}.git"
         run_git(self.root, "clone", "--quiet", "--bare", str(source), str(bare))
@@ -264,12 +265,13 @@ class Installation:
         return queue
 
     def need_runner_for(self, scenario: Scenario) -> None:
-        """Have the runner of a scenario that wants its own, on the queue named like the scenario."""
+        """Have the runner of a scenario that wants its own, on the queue that it names or that is named like it."""
         with self._lock:
             if not scenario.has_own_runner or scenario.name in self._started:
                 return
             agent = scenario.agent or {}
-            options = ["--queue", scenario.name, *agent.get("options", ()), *agent.get(self.kind, ())]
+            queue = agent.get("queue", scenario.name)
+            options = ["--queue", queue, *agent.get("options", ()), *agent.get(self.kind, ())]
             if scenario.hooks is not None:
                 options += ["--hooks-path", str(scenario.hooks)]
             self._start_runner(scenario.name, options)
@@ -338,18 +340,17 @@ class Installation:
 
     def _seed_plugins(self, agents: list[str]) -> None:
         """Stand-ins for plugins of public places, where an agent keeps those that it has cloned before."""
-        standins = HERE / "public" / "plugins"
-        for standin in sorted(standins.iterdir()) if standins.is_dir() else ():
-            made = self.folder / "standins" / standin.name
+        folder = HERE / "public" / "plugins"
+        for source, name in json.loads((folder / "sources.json").read_text(encoding="utf-8")).items():
+            made = self.folder / "standins" / name
             if not made.exists():
-                shutil.copytree(standin, made)
-                run_git(made, "init", "--quiet", "--initial-branch=main")
+                shutil.copytree(folder / name, made)
+                run_git(made, "init", "--quiet", "--initial-branch=main", "--template=")
                 _commit(made)
             for agent in agents:
-                place = self.folder / "plugins" / agent / standin.name
+                place = self.folder / "plugins" / agent / re.sub(r"[^A-Za-z0-9]+", "-", source)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if not place.exists():
-                    shutil.copytree(made, place)
+                place.symlink_to(made)
 
 
 def wait_for_build(

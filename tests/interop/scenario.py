@@ -48,12 +48,14 @@ class Scenario:
         expect: `expect.json`.
         options: `build.json`, or nothing.
         agent: `agent.json`; None when the scenario needs no runner of its own.
+        usual_pairings: those it is played with unless it names others.
     """
 
     folder: Path
     expect: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     agent: dict[str, Any] | None = None
+    usual_pairings: tuple[Pairing, ...] = PAIRINGS
 
     @property
     def name(self) -> str:
@@ -68,18 +70,21 @@ class Scenario:
 
     @property
     def has_own_runner(self) -> bool:
-        """Whether an agent is started for it, on the queue named like the scenario."""
+        """Whether an agent is started for it, on a queue of its own."""
         return self.agent is not None or self.hooks is not None
 
     @property
     def pairings(self) -> tuple[Pairing, ...]:
         """The pairings it is played with."""
         chosen = self.options.get("pairings")
-        return tuple(pairing for pairing in PAIRINGS if chosen is None or pairing.name in chosen)
+        return self.usual_pairings if chosen is None else tuple(p for p in PAIRINGS if p.name in chosen)
 
 
-def read_scenario(folder: Path) -> Scenario:
+def read_scenario(folder: Path, usual_pairings: tuple[Pairing, ...] = PAIRINGS) -> Scenario:
     """The scenario in a folder.
+
+    Parameters:
+        usual_pairings: what it is played with unless it says otherwise.
 
     Raises:
         ValueError: a member or value that means nothing.
@@ -95,13 +100,13 @@ def read_scenario(folder: Path) -> Scenario:
     if unknown or ("pairings" in options) != ("because" in options):
         raise ValueError(f"{folder.name}: `pairings` are of {sorted(PAIRING_NAMES)}, with `because` saying why")
     agent = _read_json(folder / "agent.json") if (folder / "agent.json").exists() else None
-    _check(folder, "agent.json", agent or {}, {"options", "files", OURS, STOCK})
-    return Scenario(folder, expect, options, agent)
+    _check(folder, "agent.json", agent or {}, {"options", "queue", OURS, STOCK})
+    return Scenario(folder, expect, options, agent, usual_pairings)
 
 
-def read_scenarios(folder: Path) -> list[Scenario]:
-    """All scenarios below a folder, by name."""
-    return [read_scenario(path.parent) for path in sorted(folder.glob("*/pipeline.yml"))]
+def read_scenarios(folder: Path, usual_pairings: tuple[Pairing, ...] = PAIRINGS) -> list[Scenario]:
+    """All scenarios in a folder, by name; `usual_pairings` as in `read_scenario`."""
+    return [read_scenario(path.parent, usual_pairings) for path in sorted(folder.glob("*/pipeline.yml"))]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""Every scenario with every pairing: who signs, and who verifies and runs."""
+"""Every scenario with its pairings: who signs, and who verifies and runs.
+
+Scenarios in `signing` are about what is signed, and played with all pairings. Those in `running` are about how jobs
+run; whose key signed them is shown by the others, so that the pairing of our signer with the stock agent is left out.
+Those in `public` are pipelines of the kinds that people publish, with stand-ins for the plugins they use.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,11 @@ from tests.interop.play import Stage
 from tests.interop.scenario import PAIRINGS, STOCK, Pairing, Scenario, read_scenarios
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = read_scenarios(HERE / "scenarios")
+SCENARIOS = [
+    *read_scenarios(HERE / "scenarios" / "signing"),
+    *read_scenarios(HERE / "scenarios" / "running", PAIRINGS[:3]),
+    *read_scenarios(HERE / "public"),
+]
 
 
 def _cases(scenarios: list[Scenario]) -> list[object]:
