@@ -235,7 +235,10 @@ def test_steps_are_signed_and_bound(tmp_path: Path, keys: Path) -> None:
         job = {**environment, **({"BUILDKITE_STEP_KEY": key} if key else {})}
         proven = verify_step(parse_command_step(step), env=job, repository_url=JOB["BUILDKITE_REPO"], keys=trusted)
         assert proven is not None
-    assert "~~~ Signed and sealed 2 steps with signer (" in said.text and "bound to build 148 and commit 0123456" in said.text
+    assert (
+        "~~~ Signed and sealed 2 steps with signer (" in said.text
+        and "bound to build 148 and commit 0123456" in said.text
+    )
 
 
 def test_without_bindings_exactly_the_stock_fields_are_signed(tmp_path: Path, keys: Path) -> None:

@@ -5,51 +5,23 @@ from __future__ import annotations
 import random
 import shlex
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeseal.agent.checkout_plan import CheckoutPlan
+from pipeseal.agent.commit_check import CommitElsewhere, check_commit
 from pipeseal.agent.git import Git, check_refspec, check_revision, is_full_object_id
+from pipeseal.agent.host_keys import trust_on_first_sight
+from pipeseal.agent.mirrors import MirrorBusy, link_to_mirror, update_mirror
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.errors import PipesealError
 
 COMMIT_META_DATA = "buildkite:git:commit"
+# Files of git LFS are fetched all at once after the checkout, not one by one during it.
+_LFS_VARIABLES = {"GIT_LFS_SKIP_SMUDGE": "1"}
 _COMMIT_FORMAT = "--format=commit %H%nabbrev-commit %h%nAuthor: %an <%ae>%n%n%w(0,4,4)%B"
-
-
-class CheckoutPlan(NamedTuple):
-    """What to check out and how.
-
-    Parameters:
-        repository: URL or path of the remote.
-        commit: object id, another name of a commit, or `HEAD` (of the branch).
-        branch, tag, refspec: what to fetch, each may be empty.
-        pull_request: number of a pull request; empty or `false` when there is none.
-        provider: where the repository is hosted, such as `github`.
-        merge_refspec: check out a pull request as merged.
-        depth: history to fetch, None for all of it.
-        submodules: check out submodules too.
-        clone_flags, fetch_flags, checkout_flags, clean_flags: the operator's, split like a shell does.
-        skip_fetch_existing: do not fetch a commit that is there already.
-        attempts: how often to try.
-    """
-
-    repository: str
-    commit: str = "HEAD"
-    branch: str = ""
-    tag: str = ""
-    refspec: str = ""
-    pull_request: str = ""
-    provider: str = ""
-    merge_refspec: bool = False
-    depth: int | None = None
-    submodules: bool = True
-    clone_flags: str = "-v"
-    fetch_flags: str = "-v --prune"
-    checkout_flags: str = "-f"
-    clean_flags: str = "-ffxdq"
-    skip_fetch_existing: bool = False
-    attempts: int = 6
 
 
 def check_out(session: JobSession, plan: CheckoutPlan, directory: Path, *, wait: Callable[[float], bool]) -> str:
@@ -69,12 +41,16 @@ def check_out(session: JobSession, plan: CheckoutPlan, directory: Path, *, wait:
         raise PhaseFailed("the job names no repository to check out (BUILDKITE_REPO is empty)")
     if plan.commit != "HEAD":
         check_revision(plan.commit, "commit")
+    if plan.keyscan:
+        trust_on_first_sight(session, plan.repository)
+    if plan.lfs:
+        session.change(_LFS_VARIABLES)
     for attempt in range(max(1, plan.attempts)):
         try:
             return _check_out_once(session, plan, directory)
         except PhaseFailed as error:
-            last = attempt + 1 >= plan.attempts
-            if last or session.cancellation.requested.is_set():
+            final = attempt + 1 >= plan.attempts or isinstance(error, MirrorBusy | CommitElsewhere)
+            if final or session.cancellation.requested.is_set():
                 raise
             delay = min(2.0**attempt, 16.0) + random.uniform(0, 1)  # noqa: S311  (spreads load, hides nothing)
             session.log.warning(f"Checkout failed ({error}), trying again in {delay:.0f} s from an empty folder")
@@ -94,29 +70,65 @@ def empty_directory(directory: Path) -> None:
 
 
 def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) -> str:
-    git = Git(session, directory)
+    deadline = time.monotonic() + plan.timeout_seconds if plan.timeout_seconds else None
+    mirror = None
+    if plan.mirror is not None:
+        mirror = update_mirror(session, plan, plan.mirror, deadline=deadline)
+        session.change({"BUILDKITE_REPO_MIRROR": str(mirror)})
+    git = Git(session, directory, deadline=deadline, variables=_LFS_VARIABLES if plan.lfs else None)
     if (directory / ".git").exists():
         if git.ask("config", "--get", "remote.origin.url") != plan.repository:
             git.must("remote", "set-url", "--", "origin", plan.repository)
+        if mirror is not None and plan.mirror is not None and not plan.mirror.dissociate:
+            link_to_mirror(directory, mirror)
     else:
         empty_directory(directory)
-        depth = [f"--depth={plan.depth}"] if plan.depth else []
-        git.must("clone", *shlex.split(plan.clone_flags), *depth, "--", plan.repository, ".")
+        git.must("clone", *_clone_flags(plan, mirror), "--", plan.repository, ".")
     _clean(git, plan, directory)
+    if plan.lfs:
+        # Without a clone's hooks, which are off anyway.
+        git.must("lfs", "install", "--local", "--skip-repo")
     _fetch(git, plan)
+    check_commit(session, git, plan)
+    _choose_paths(git, plan)
     wanted = "FETCH_HEAD" if plan.commit == "HEAD" else plan.commit
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
-    if plan.submodules and (directory / ".gitmodules").exists():
-        git.must("submodule", "sync", "--recursive")
-        git.must("submodule", "update", "--init", "--recursive", "--force")
-        git.must("submodule", "foreach", "--quiet", "--recursive", "git reset --quiet --hard")
-        _clean(git, plan, directory)
     head = git.ask("rev-parse", "HEAD")
     if head is None:
         raise PhaseFailed("git cannot say which commit is checked out")
     if is_full_object_id(plan.commit) and head != plan.commit.lower():
         raise PhaseFailed(f"checked out {head}, but the job is for {plan.commit}")
+    has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
+    if has_submodules:
+        config = [word for pair in plan.submodule_config for word in ("-c", pair)]
+        git.must("submodule", "sync", "--recursive")
+        git.must(*config, "submodule", "update", "--init", "--recursive", "--force")
+        git.must("submodule", "foreach", "--quiet", "--recursive", "git reset --quiet --hard")
+    if plan.lfs:
+        git.must("lfs", "fetch", "origin", head)
+        git.must("lfs", "checkout")
+    if has_submodules or plan.lfs:
+        _clean(git, plan, directory)
     return head
+
+
+def _clone_flags(plan: CheckoutPlan, mirror: Path | None) -> list[str]:
+    flags = shlex.split(plan.clone_flags)
+    if plan.depth:
+        flags.append(f"--depth={plan.depth}")
+    if mirror is not None and plan.mirror is not None:
+        flags += ["--reference", str(mirror), *(["--dissociate"] if plan.mirror.dissociate else [])]
+    if plan.sparse_paths:
+        # Trees come at once, and files when they are checked out.
+        flags += ["--sparse", "--filter=blob:none"]
+    return flags
+
+
+def _choose_paths(git: Git, plan: CheckoutPlan) -> None:
+    if plan.sparse_paths:
+        git.must("sparse-checkout", "set", f"--{plan.sparse_mode}", "--end-of-options", *plan.sparse_paths)
+    elif git.ask("config", "--get", "core.sparseCheckout") == "true":
+        git.must("sparse-checkout", "disable")
 
 
 def _clean(git: Git, plan: CheckoutPlan, directory: Path) -> None:
@@ -133,12 +145,10 @@ def _fetch(git: Git, plan: CheckoutPlan) -> None:
     ):
         return
     flags = shlex.split(plan.fetch_flags) + ([f"--depth={plan.depth}"] if plan.depth else [])
-    pulled = "github" in plan.provider and plan.pull_request not in {"", "false"}
     if plan.refspec:
         wanted = [check_refspec(word) for word in shlex.split(plan.refspec)]
-    elif pulled:
-        kind = "merge" if plan.merge_refspec else "head"
-        wanted = [check_refspec(f"refs/pull/{plan.pull_request}/{kind}")]
+    elif plan.pull_refspec:
+        wanted = [check_refspec(plan.pull_refspec)]
         wanted += [plan.commit] if plan.commit != "HEAD" else []
     elif plan.commit == "HEAD":
         wanted = [check_refspec(plan.branch or "HEAD")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -61,18 +62,43 @@ class Git:
     Parameters:
         session: the job.
         directory: where.
+        deadline: when everything has to be done, on the monotonic clock; None for no limit.
+        variables: for git alone.
     """
 
-    def __init__(self, session: JobSession, directory: Path) -> None:
+    def __init__(
+        self,
+        session: JobSession,
+        directory: Path,
+        *,
+        deadline: float | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._session = session
         self._directory = directory
+        self._deadline = deadline
+        self._variables = {**ENVIRONMENT, **(variables or {})}
 
     def run(self, *arguments: str) -> Ended:
-        """Run git with its output in the log."""
+        """Run git with its output in the log.
+
+        Raises:
+            PhaseFailed: it could not be started, or not end in time.
+        """
         self._session.prompt(["git", *arguments])
-        return self._session.run(
-            git_arguments(*arguments), extra=ENVIRONMENT, directory=self._directory, terminal=False
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise PhaseFailed(f"no time is left for git {arguments[0]}")
+        ended = self._session.run(
+            git_arguments(*arguments),
+            extra=self._variables,
+            directory=self._directory,
+            terminal=False,
+            timeout_seconds=left,
         )
+        if ended.is_overdue:
+            raise PhaseFailed(f"git {arguments[0]} took too long", ended=Ended(1))
+        return ended
 
     def must(self, *arguments: str) -> None:
         """Run git; it has to succeed.

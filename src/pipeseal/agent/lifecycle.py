@@ -10,7 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeseal.agent.checkout import CheckoutPlan, MetaData, check_out, empty_directory, report_commit
+from pipeseal.agent.checkout import MetaData, check_out, empty_directory, report_commit
+from pipeseal.agent.checkout_plan import CheckoutPlan, complete_plan, is_true
 from pipeseal.agent.command import prepare_command
 from pipeseal.agent.hooks import Hook, find_hook, run_hook
 from pipeseal.agent.job_client import JobClient
@@ -304,9 +305,8 @@ class Lifecycle:
 
     def _check_out(self, stage: Stage) -> None:
         session = self._session
-        variables = session.environment
         self._checkout_path.mkdir(parents=True, exist_ok=True)
-        if _is_true(variables.get("BUILDKITE_CLEAN_CHECKOUT", "")):
+        if is_true(session.environment.get("BUILDKITE_CLEAN_CHECKOUT", "")):
             session.log.header("Cleaning pipeline checkout")
             empty_directory(self._checkout_path)
         session.directory = self._checkout_path
@@ -315,22 +315,16 @@ class Lifecycle:
             for hook, extra in replacement:
                 run_hook(session, hook, extra)
             return
-        if self._work.skip_checkout or _is_true(variables.get("BUILDKITE_SKIP_CHECKOUT", "")):
+        variables = session.environment
+        if self._work.skip_checkout or is_true(variables.get("BUILDKITE_SKIP_CHECKOUT", "")):
             session.log.comment("Skipping the checkout, as the step or this agent's settings say")
             return
         session.log.header("Preparing working directory")
-        settings = self._settings
-        plan = self._work.checkout._replace(
-            repository=variables.get("BUILDKITE_REPO", ""),
-            refspec=variables.get("BUILDKITE_REFSPEC", ""),
-            submodules=_is_true(variables.get("BUILDKITE_GIT_SUBMODULES", "true")),
-            clone_flags=variables.get("BUILDKITE_GIT_CLONE_FLAGS", settings.git_clone_flags),
-            fetch_flags=variables.get("BUILDKITE_GIT_FETCH_FLAGS", settings.git_fetch_flags),
-            checkout_flags=variables.get("BUILDKITE_GIT_CHECKOUT_FLAGS", settings.git_checkout_flags),
-            clean_flags=variables.get("BUILDKITE_GIT_CLEAN_FLAGS", settings.git_clean_flags),
-            skip_fetch_existing=_is_true(variables.get("BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS", "")),
-            attempts=settings.checkout_attempts,
-        )
+        if variables.get("BUILDKITE_GIT_SSH_KEY"):
+            session.log.warning(
+                "BUILDKITE_GIT_SSH_KEY is not supported by this agent, and ignored: it uses its own key"
+            )
+        plan = complete_plan(self._work.checkout, variables, self._settings)
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:
@@ -363,7 +357,3 @@ class Lifecycle:
         if ended.status != 0:
             how = f"was killed by {ended.signal_name}" if ended.signal else f"exited with status {ended.status}"
             self._session.log.lines(f"^^^ +++\n\x1b[31m🚨 Error: The command {how}\x1b[0m")
-
-
-def _is_true(text: str) -> bool:
-    return text.lower() in {"true", "1", "t", "yes", "on"}

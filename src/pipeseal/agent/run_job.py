@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
-from pipeseal.agent.checkout import CheckoutPlan
+from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.environment import JobEnvironment, render_environment_file
 from pipeseal.agent.guardian import Guardian

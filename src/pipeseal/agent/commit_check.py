@@ -1,0 +1,56 @@
+"""Whether the job's commit is on the branch that the job names (`git-commit-verification`)."""
+
+from __future__ import annotations
+
+from pipeseal.agent.checkout_plan import CheckoutPlan
+from pipeseal.agent.git import Git, check_revision
+from pipeseal.agent.session import JobSession, PhaseFailed
+
+
+class CommitElsewhere(PhaseFailed):
+    """The commit is not on the branch: no other attempt would find it there."""
+
+
+def check_commit(session: JobSession, git: Git, plan: CheckoutPlan) -> None:
+    """Hold the commit against its branch at the remote, before it is checked out.
+
+    With `warn` whatever is wrong is told. With `strict` a commit that is not on the branch ends the job, and so
+    does one that cannot be looked up: the names come from a server, and a branch that does not exist must not be a
+    way out.
+
+    Raises:
+        CommitElsewhere: it is not on the branch.
+        PhaseFailed: it cannot be told.
+    """
+    if not plan.verification or plan.commit == "HEAD":
+        return
+    try:
+        problem = _look(git, plan)
+    except PhaseFailed as error:
+        if plan.verification == "strict":
+            raise
+        problem = str(error)
+    if not problem:
+        session.log.comment(f"Commit {plan.commit} is on branch {plan.branch}")
+    elif plan.verification == "strict":
+        raise CommitElsewhere(problem)
+    else:
+        session.log.warning(problem)
+
+
+def _look(git: Git, plan: CheckoutPlan) -> str:
+    """What is wrong; empty when the commit is on the branch."""
+    if not plan.branch:
+        raise PhaseFailed("the job names no branch that its commit could be on (git-commit-verification)")
+    check_revision(plan.branch, "branch")
+    there = f"refs/remotes/origin/{plan.branch}"
+    refspec = f"+refs/heads/{plan.branch}:{there}"
+    if git.run("fetch", "--", "origin", refspec).status != 0:
+        raise PhaseFailed(f"branch {plan.branch} could not be fetched to look for commit {plan.commit} on it")
+    status = git.run("merge-base", "--is-ancestor", plan.commit, there).status
+    if status == 1 and git.ask("rev-parse", "--is-shallow-repository") == "true":
+        git.must("fetch", "--unshallow", "--", "origin", refspec)
+        status = git.run("merge-base", "--is-ancestor", plan.commit, there).status
+    if status not in {0, 1}:
+        raise PhaseFailed(f"git cannot say whether commit {plan.commit} is on branch {plan.branch}")
+    return f"commit {plan.commit} is not on branch {plan.branch} (git-commit-verification)" if status == 1 else ""
