@@ -96,7 +96,10 @@ def test_no_command_eval_runs_scripts_of_the_repository_alone(server: FakeServer
         assert "deep" in run(server, unsigned("deep/ok.sh", **place), "b").text
         for number, command in enumerate(("echo evil", "ok.sh; echo evil", "../../../../ok.sh", "/bin/ls")):
             job = run(server, unsigned(command, **place), f"x{number}")
-            assert outcome(job) == ("1", "", "") and "no-command-eval" in job.text, command
+            assert outcome(job) == ("-1", "", "agent_refused"), command
+            assert job.finish is not None and job.finish["refusal"]["code"] == "command.not_script"
+        missing = run(server, unsigned("not-there.sh", **place), "missing")
+        assert outcome(missing) == ("1", "", "") and "no-command-eval" in missing.text
 
 
 def test_variables_of_a_job(server: FakeServer, tmp_path: Path) -> None:
@@ -197,24 +200,39 @@ def test_refused_job_runs_nothing(server: FakeServer, tmp_path: Path, keys: Path
         assert {path.name for path in marks.iterdir()} >= {"environment", "checkout", "command"}
 
 
-def test_unsigned_variables_that_change_programs_are_left_out_and_told(
-    server: FakeServer, tmp_path: Path, keys: Path
-) -> None:
-    with agent_process(server, tmp_path, *verifying(keys), "--skip-checkout") as agent:
-        raw = signed(keys, "env | sort", {"GIT_TRACE": "0"})
-        raw["env"] |= {"BASH_ENV": "/tmp/evil", "LD_PRELOAD": "/tmp/evil.so", "HARMLESS": "yes"}
-        job = run(server, raw)
+def test_unsigned_variables_refuse_the_job_with_their_names(server: FakeServer, tmp_path: Path, keys: Path) -> None:
+    flags = ("--skip-checkout", "--allowed-environment-variables", "^HARM")
+    with agent_process(server, tmp_path, *verifying(keys), *flags) as agent:
+        honest = signed(keys, "env | sort", {"GIT_TRACE": "0"})
+        honest["env"] |= {"HARMLESS": "yes", "BUILDKITE_MESSAGE": 'a "message"\n$(x)'}
+        job = run(server, honest)
         assert outcome(job) == ("0", "", "")
         lines = job.text.splitlines()
         assert "HARMLESS=yes" in lines and "GIT_TRACE=0" in lines
-        assert not any(line.startswith(("BASH_ENV=", "LD_PRELOAD=")) for line in lines)
-        assert "Left out 2 variables of the server (environment.name)" in job.text
-        assert "BASH_ENV: changes how programs start" in job.text
-        assert "code=environment.name" in agent.log
-        raw["env"]["BUILDKITE_COMMAND=touch evil #"] = ""
-        disguised = run(server, raw, "job-2")
-        assert outcome(disguised) == ("-1", "", "agent_refused")
-        assert disguised.finish is not None and disguised.finish["refusal"]["code"] == "environment.name"
+        assert not any(line.startswith("BUILDKITE_MESSAGE=") for line in lines)
+        assert any(line.startswith("BUILDKITE_MESSAGE_FILE=") for line in lines)
+        for number, (name, code) in enumerate(
+            {
+                "BASH_ENV": "environment.forbidden",
+                "LD_PRELOAD": "environment.forbidden",
+                "OTHER": "environment.unknown",
+                "BUILDKITE_COMMAND=touch evil #": "environment.name",
+            }.items()
+        ):
+            attack = {**honest, "env": {**honest["env"], name: "/tmp/evil"}}
+            refused = run(server, attack, f"attack-{number}")
+            assert outcome(refused) == ("-1", "", "agent_refused")
+            assert refused.finish is not None and refused.finish["refusal"]["code"] == code
+            assert name in refused.finish["refusal"]["message"]
+            assert f"refused[{code}]" in refused.text and f"code={code}" in agent.log
+
+
+def test_free_text_is_handed_over_as_a_file(server: FakeServer, tmp_path: Path, keys: Path) -> None:
+    with agent_process(server, tmp_path, *verifying(keys), "--skip-checkout"):
+        raw = signed(keys, 'od -c "$BUILDKITE_MESSAGE_FILE" | head -2')
+        raw["env"]["BUILDKITE_MESSAGE"] = "a\r\nb"
+        job = run(server, raw)
+        assert "0000000   a  \\r  \\n   b" in job.text
 
 
 def test_lists_of_repositories_and_plugins(server: FakeServer, tmp_path: Path) -> None:

@@ -9,14 +9,25 @@ from pathlib import Path
 
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.policy.proof import Execution
 
 
-def prepare_command(session: JobSession, command: str, settings: AgentSettings, checkout_path: Path) -> list[str]:
+def prepare_command(
+    session: JobSession,
+    command: str,
+    settings: AgentSettings,
+    checkout_path: Path,
+    *,
+    execution: Execution = "either",
+    scripts_only: bool = False,
+) -> list[str]:
     """The command line that runs `command`; says in the log what it is.
 
     Parameters:
         command: the step's text.
         checkout_path: the folder that scripts must be in when commands are off.
+        execution: `shell`: never as a script, also where a file has that name; `script`: as nothing else.
+        scripts_only: commands are off.
 
     Raises:
         PhaseFailed: there is none, or this agent does not run such a one.
@@ -29,11 +40,15 @@ def prepare_command(session: JobSession, command: str, settings: AgentSettings, 
     shell = shlex.split(settings.shell)
     if not shell:
         raise PhaseFailed("this agent's shell setting is empty")
-    script = _script_of(command, session.directory)
-    if settings.no_command_eval:
+    script = None if execution == "shell" else _script_of(command, session.directory)
+    if script is None and execution == "script":
+        raise PhaseFailed(
+            f"the step was sealed to run a script of the repository, and there is none: {command.strip()}"
+        )
+    if scripts_only:
         if script is None:
             raise PhaseFailed(
-                "this agent runs no commands, only scripts of the repository (no-command-eval), "
+                "this agent runs no commands, only scripts of the repository (no-command-eval, commands = scripts), "
                 f"and there is no such file: {command.strip()}"
             )
         if not script.resolve().is_relative_to(checkout_path.resolve()):
@@ -43,7 +58,7 @@ def prepare_command(session: JobSession, command: str, settings: AgentSettings, 
         for line in command.splitlines():
             session.log.prompt(line)
         return [*shell, command]
-    if not settings.no_command_eval:
+    if not scripts_only:
         mode = script.stat().st_mode
         script.chmod(mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     session.log.header("Running script")

@@ -1,10 +1,14 @@
-"""What the step and the agent put into one job's variables; `environment` puts it together with the server's."""
+"""What the step and the agent put into one job's variables, and the folder it works in.
+
+Pure functions of the approved job and of what is configured here: the server has no say but through the approval.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +17,21 @@ from pipeseal.agent.settings import AgentSettings
 from pipeseal.pipeline.render import plugins_value, render_json
 from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob
+from pipeseal.policy.environment import tag_variables
+from pipeseal.policy.rules import Limits
 
 _SLUGS = ("BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG")
+# Beside the folders of organisations, whose names never begin with a line.
+_CHECKOUT_PATH = "BUILDKITE_BUILD_CHECKOUT_PATH"
+_UNNAMED = "_repositories"
 
 
 class AgentFacts(NamedTuple):
     """The agent, as its jobs see it.
 
     Parameters:
-        id, name: its identity.
+        id, name: its identity, as the server has it.
+        folder: its own name, which folders are called by.
         job_id: the job it accepted.
         endpoint: URL of the Agent API.
         token: the job's own token.
@@ -30,6 +40,7 @@ class AgentFacts(NamedTuple):
 
     id: str
     name: str
+    folder: str
     job_id: str
     endpoint: str
     token: str
@@ -48,7 +59,6 @@ def compose_environment(
     Raises:
         VerificationError: as `build_environment`.
     """
-    covered = approved.proven_variables if approved.verified is not None else None
     step = {
         **approved.step.env,
         "BUILDKITE_COMMAND": approved.command,
@@ -56,15 +66,34 @@ def compose_environment(
     }
     if approved.plugins:
         step["BUILDKITE_PLUGINS"] = render_json(plugins_value(list(approved.plugins)))
-    checkout = approved.step.checkout
-    if checkout is not None:
-        step |= _step_checkout(checkout)
-    own = _own_variables(settings, agent)
-    decided = set(step) | set(covered or ())
-    checkout_variables = _checkout_variables(settings, agent, approved.env)
-    own |= {name: value for name, value in checkout_variables.items() if name not in decided}
-    own["PATH"] = os.pathsep.join(part for part in (str(agent.launcher), _path(approved, covered, base)) if part)
-    return build_environment(base=base, server=approved.env, covered=covered, step=step, own=own)
+    if approved.checkout is not None:
+        step |= _step_checkout(approved.checkout)
+    own = _own_variables(settings, agent, approved.limits)
+    decided = set(step) | approved.proven_variables
+    own |= {name: value for name, value in _checkout_variables(settings).items() if name not in decided}
+    if not decided >= {_CHECKOUT_PATH}:
+        own[_CHECKOUT_PATH] = str(checkout_folder(approved, settings, agent))
+    own["PATH"] = os.pathsep.join(part for part in (str(agent.launcher), _path(approved, base)) if part)
+    return build_environment(base=base, approved=approved.env, step=step, own=own)
+
+
+def checkout_folder(approved: ApprovedJob, settings: AgentSettings, agent: AgentFacts) -> Path:
+    """The folder a job is checked out in: below `build-path` and the agent's own name, by what is proven of the job.
+
+    A job that proves its organisation and pipeline has a folder of that name. Another verified job has one named
+    after its repository, which every proof covers. Where jobs are not verified, on purpose, they say it themselves.
+    """
+    folder = settings.build_path / path_segment(agent.folder)
+    if approved.verified is None:
+        for name in _SLUGS:
+            folder /= path_segment(approved.env.get(name, ""))
+        return folder
+    if approved.place is not None:
+        organization, pipeline = approved.place
+        return folder / path_segment(organization) / path_segment(pipeline)
+    url = approved.repository_url
+    name = path_segment(re.split(r"[/:]", url.removesuffix(".git"))[-1])[:40]
+    return folder / _UNNAMED / f"{name}-{sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def path_segment(name: str) -> str:
@@ -96,8 +125,9 @@ def _step_checkout(checkout: Checkout) -> dict[str, str]:
     return values
 
 
-def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]:
+def _own_variables(settings: AgentSettings, agent: AgentFacts, limits: Limits) -> dict[str, str]:
     own = {
+        **tag_variables(settings.own_tags),
         "BUILDKITE": "true",
         "CI": "true",
         "BUILDKITE_JOB_ID": agent.job_id,
@@ -112,9 +142,9 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]
         "BUILDKITE_ADDITIONAL_HOOKS_PATHS": ",".join(map(str, settings.additional_hooks_paths)),
         "BUILDKITE_PLUGINS_PATH": str(settings.plugins_path),
         "BUILDKITE_SOCKETS_PATH": str(settings.sockets_path),
-        "BUILDKITE_COMMAND_EVAL": _boolean(not settings.no_command_eval),
+        "BUILDKITE_COMMAND_EVAL": _boolean(not limits.scripts_only),
         "BUILDKITE_PLUGINS_ENABLED": _boolean(not settings.no_plugins),
-        "BUILDKITE_LOCAL_HOOKS_ENABLED": _boolean(not settings.no_local_hooks),
+        "BUILDKITE_LOCAL_HOOKS_ENABLED": _boolean(limits.repository_hooks),
         "BUILDKITE_STRICT_SINGLE_HOOKS": _boolean(settings.strict_single_hooks),
         "BUILDKITE_SHELL": settings.shell,
         "BUILDKITE_REDACTED_VARS": ",".join(settings.redacted_vars),
@@ -139,7 +169,7 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts) -> dict[str, str]
     return own
 
 
-def _checkout_variables(settings: AgentSettings, agent: AgentFacts, server: Mapping[str, str]) -> dict[str, str]:
+def _checkout_variables(settings: AgentSettings) -> dict[str, str]:
     """The operator's checkout settings; they hold where the step has not decided."""
     values = {
         "BUILDKITE_GIT_CLONE_FLAGS": settings.git_clone_flags,
@@ -160,16 +190,12 @@ def _checkout_variables(settings: AgentSettings, agent: AgentFacts, server: Mapp
         values["BUILDKITE_GIT_CHECKOUT_TIMEOUT"] = f"{settings.git_checkout_timeout:g}"
     if settings.git_skip_fetch_existing_commits:
         values["BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS"] = "true"
-    folder = settings.build_path / path_segment(agent.name)
-    for name in _SLUGS:
-        folder /= path_segment(server.get(name, ""))
-    values["BUILDKITE_BUILD_CHECKOUT_PATH"] = str(folder)
     return values
 
 
-def _path(approved: ApprovedJob, covered: frozenset[str] | None, base: Mapping[str, str]) -> str:
-    decided = covered is None or "PATH" in covered
-    return (approved.env.get("PATH") if decided else None) or base.get("PATH", os.defpath)
+def _path(approved: ApprovedJob, base: Mapping[str, str]) -> str:
+    # In an approved job's variables only where it is proven, or where nothing is verified.
+    return approved.env.get("PATH") or base.get("PATH", os.defpath)
 
 
 def _boolean(value: bool) -> str:

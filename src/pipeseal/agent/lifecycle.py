@@ -29,6 +29,8 @@ from pipeseal.agent.secrets import fetch_secrets
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.pipeline.steps import Secret
+from pipeseal.policy.proof import Execution
+from pipeseal.policy.rules import NO_LIMITS, Limits
 
 AGENT, REPOSITORY, PLUGIN = "agent", "repository", "plugin"
 
@@ -89,6 +91,8 @@ class JobWork(NamedTuple):
         reports_commit: the server wants to know the commit.
         secrets: what the step wants to be given.
         artifact_paths: what the job came with.
+        limits: what the policy asks the runner to see to.
+        execution: how the command is run.
     """
 
     command: str
@@ -98,6 +102,8 @@ class JobWork(NamedTuple):
     reports_commit: bool
     secrets: list[Secret]
     artifact_paths: ArtifactPaths
+    limits: Limits = NO_LIMITS
+    execution: Execution = "either"
 
 
 class Lifecycle:
@@ -190,6 +196,11 @@ class Lifecycle:
         else:
             self._failure = self._failure or failure
 
+    @property
+    def refusal(self) -> PhaseFailed | None:
+        """The phase that found out that this job must not run; None when none did."""
+        return self._failure if self._failure is not None and self._failure.code else None
+
     def _ended(self) -> tuple[Ended, str]:
         """A failing pre-exit hook decides; else the phase that failed; else the command; else its artifacts."""
         command = self._command_ended or Ended(0)
@@ -214,7 +225,7 @@ class Lifecycle:
             if hook is None:
                 return []
             switched_off = self._session.environment.get("BUILDKITE_NO_LOCAL_HOOKS") in {"true", "1"}
-            if self._settings.no_local_hooks or switched_off:
+            if not self._work.limits.repository_hooks or switched_off:
                 raise PhaseFailed(f"refusing to run {hook.path}: repository hooks are off on this agent")
             return [(hook, {})]
         hooks = []
@@ -273,8 +284,6 @@ class Lifecycle:
         if not self._work.plugins:
             return
         self._session.log.header("Preparing plugins")
-        if self._settings.no_plugins:
-            raise PhaseFailed("the step has plugins, and plugins are off on this agent (no-plugins)")
         self._plugins = read_plugins(self._work.plugins)
         fetched: dict[str, PluginCheckout] = {}
         for plugin in self._plugins:
@@ -325,6 +334,8 @@ class Lifecycle:
                 "BUILDKITE_GIT_SSH_KEY is not supported by this agent, and ignored: it uses its own key"
             )
         plan = complete_plan(self._work.checkout, variables, self._settings)
+        if self._work.limits.on_branch:
+            plan = plan._replace(verification="strict")
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:
@@ -348,7 +359,14 @@ class Lifecycle:
                     return
             self._finish_command(Ended(0))
             return
-        arguments = prepare_command(self._session, self._work.command, self._settings, self._checkout_path)
+        arguments = prepare_command(
+            self._session,
+            self._work.command,
+            self._settings,
+            self._checkout_path,
+            execution=self._work.execution,
+            scripts_only=self._work.limits.scripts_only,
+        )
         self._finish_command(self._session.run(arguments))
 
     def _finish_command(self, ended: Ended) -> None:

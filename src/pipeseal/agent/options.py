@@ -69,6 +69,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("health-check-addr", "text", "HOST:PORT to say on how it is.", "AGENT_HEALTH_CHECK_ADDR", ""),
     # --- what it will run
     Option("verification-jwks-file", "path", "Keys of the signers.", "AGENT_VERIFICATION_JWKS_FILE"),
+    Option("policy-file", "path", "What may run, see docs/reference/policy.md."),
+    Option("decision-log", "path", "One JSON line for each decision, for `pipeseal policy report`."),
+    Option("allow-shared-secrets", "flag", "Verify with secrets that signers share too (HS256 and kin).", "", False),
     Option(
         "verification-failure-behavior",
         "text",
@@ -79,6 +82,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("no-verification", "flag", "Run whatever the server sends, signed or not.", "", False),
     Option("allowed-repositories", "list", "Patterns (regular expressions).", "ALLOWED_REPOSITORIES", ()),
     Option("allowed-plugins", "list", "Patterns (regular expressions).", "ALLOWED_PLUGINS", ()),
+    Option(
+        "allowed-environment-variables",
+        "list",
+        "Further variables that the server may set (regular expressions).",
+        "ALLOWED_ENVIRONMENT_VARIABLES",
+        (),
+    ),
     Option("no-command-eval", "flag", "Run scripts of the repository alone.", "NO_COMMAND_EVAL", False),
     Option("no-plugins", "flag", "Refuse plugins.", "NO_PLUGINS", False),
     Option("no-local-hooks", "flag", "Refuse hooks of repositories.", "NO_LOCAL_HOOKS", False),
@@ -132,6 +142,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("git-mirrors-lock-timeout", "seconds", "Wait for a mirror.", "GIT_MIRRORS_LOCK_TIMEOUT", 300),
     Option("git-mirror-checkout-mode", "text", "reference or dissociate.", "GIT_MIRROR_CHECKOUT_MODE", "reference"),
     Option("git-clone-mirror-flags", "text", "Flags of git clone --mirror.", "GIT_CLONE_MIRROR_FLAGS", "-v"),
+    Option("git-config-file", "path", "The git configuration that checkouts use; no other is read."),
+    Option("git-protocols", "list", "How git may fetch.", "", ("https", "ssh", "http", "git", "file")),
     Option("git-clone-flags", "text", "Flags of git clone.", "GIT_CLONE_FLAGS", "-v"),
     Option("git-fetch-flags", "text", "Flags of git fetch.", "GIT_FETCH_FLAGS", "-v --prune"),
     Option("git-checkout-flags", "text", "Flags of git checkout.", "GIT_CHECKOUT_FLAGS", "-f"),
@@ -147,19 +159,19 @@ BY_NAME = {option.name: option for option in OPTIONS}
 WITHOUT_EFFECT = frozenset(
     {
         "no-ssh-keyscan", "no-http2", "no-feature-reporting", "no-plugin-validation", "debug", "debug-http",
-        "log-level", "disable-warnings-for", "trace-context-encoding",
+        "log-level", "disable-warnings-for", "trace-context-encoding", "enable-environment-variable-allowlist",
     }
 )  # fmt: skip
 # Keys of the stock agent that this one does not know how to do yet.
 NOT_SUPPORTED = frozenset(
     {
-        "checkout-override-mode", "allowed-environment-variables", "enable-environment-variable-allowlist",
-        "debug-signing", "experiment", "fail-on-missing-tags", "job-context-dir", "job-logs-otlp", "kubernetes-exec",
-        "metrics-datadog", "metrics-datadog-distributions", "metrics-datadog-host", "ping-mode", "profile",
-        "signal-grace-period-seconds", "signing-aws-kms-key", "signing-gcp-kms-key", "tags-from-ec2-meta-data",
-        "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags", "tags-from-ecs-meta-data", "tags-from-gcp-labels",
-        "tags-from-gcp-meta-data", "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines",
-        "tracing-backend", "tracing-propagate-traceparent", "tracing-service-name", "wait-for-ec2-meta-data-timeout",
+        "checkout-override-mode", "debug-signing", "experiment", "fail-on-missing-tags", "job-context-dir",
+        "job-logs-otlp", "kubernetes-exec", "metrics-datadog", "metrics-datadog-distributions",
+        "metrics-datadog-host", "ping-mode", "profile", "signal-grace-period-seconds", "signing-aws-kms-key",
+        "signing-gcp-kms-key", "tags-from-ec2-meta-data", "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
+        "tags-from-ecs-meta-data", "tags-from-gcp-labels", "tags-from-gcp-meta-data",
+        "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines", "tracing-backend",
+        "tracing-propagate-traceparent", "tracing-service-name", "wait-for-ec2-meta-data-timeout",
         "wait-for-ec2-tags-timeout", "wait-for-ecs-meta-data-timeout", "wait-for-gcp-labels-timeout",
         "write-job-logs-to-stdout",
     }

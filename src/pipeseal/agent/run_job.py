@@ -7,41 +7,42 @@ and from the operator's settings. A job that is refused starts no process, makes
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
-from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.client import AgentClient
+from pipeseal.agent.decisions import DecisionLog
 from pipeseal.agent.environment import JobEnvironment, render_environment_file
 from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
 from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.job_control import SessionControl
-from pipeseal.agent.jobenvironment import AgentFacts, compose_environment, path_segment
+from pipeseal.agent.jobenvironment import AgentFacts
 from pipeseal.agent.joblog import JobLog
-from pipeseal.agent.keep_artifacts import PATHS, ArtifactPaths
-from pipeseal.agent.lifecycle import JobWork, Lifecycle
+from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
+from pipeseal.agent.plan import JobPlan, plan_job
 from pipeseal.agent.processes import Cancellation, Ended, Why
 from pipeseal.agent.scratch import Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.trust import Trust, describe
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
 from pipeseal.clock import Clock, render_timestamp
 from pipeseal.errors import MalformedInput, PipesealError, VerificationError, escape_control, render_error
 from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob, Refused
+from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.evaluate import evaluate
-from pipeseal.policy.settings import VerificationSettings
+from pipeseal.policy.facts import LocalFacts
 
 MIN_CHUNK_BYTES = 1024
 # Members of a step's `checkout` beyond those that have a type; see `jobenvironment`.
@@ -54,7 +55,8 @@ class JobContext:
 
     Parameters:
         settings: the operator's.
-        verification: whose signatures are believed, and what happens without one.
+        trust: whose signatures are believed, and the policy; read again when its files change.
+        decisions: where each decision is noted; None for nowhere.
         base: variables of the agent that every job gets.
         launcher: folder that holds our `buildkite-agent`.
         clock: the time.
@@ -62,11 +64,12 @@ class JobContext:
     """
 
     settings: AgentSettings
-    verification: VerificationSettings
+    trust: Trust
     base: Mapping[str, str]
     launcher: Path
     clock: Clock
     guardian: Guardian | None = None
+    decisions: DecisionLog | None = None
 
 
 class _Outcome(NamedTuple):
@@ -85,7 +88,8 @@ class JobRun:
         job_id: the id that was accepted.
         context: what all jobs share.
         client: the session's client; the job gets its own with the job's token.
-        agent_id, agent_name: who runs it.
+        agent_id, agent_name: who runs it, as the server has it.
+        folder: the agent's own name, which folders are called by.
         log: the agent's log.
         last_job: the agent disconnects after this job, and says so.
     """
@@ -99,6 +103,7 @@ class JobRun:
         client: AgentClient,
         agent_id: str,
         agent_name: str,
+        folder: str,
         log: AgentLog,
         last_job: bool,
     ) -> None:
@@ -108,6 +113,7 @@ class JobRun:
         self._session_client = client
         self._agent_id = agent_id
         self._agent_name = agent_name
+        self._folder = folder
         self._log = log
         self._last_job = last_job
         settings = context.settings
@@ -118,6 +124,7 @@ class JobRun:
         # How the job ended: its exit status, -1 when there is none, and one of `health.OUTCOMES`.
         self.exit_status = -1
         self.outcome = "failed"
+        self._blind: Refusal | None = None
 
     def cancel(self, why: Why) -> None:
         """End the job before its time; may be called from any thread, and more than once."""
@@ -187,7 +194,9 @@ class JobRun:
 
     def _judge_and_run(self, job: Job, client: JobClient, log: JobLog) -> _Outcome:
         settings = self._context.settings
-        decision = evaluate(job, self._context.verification)
+        decision = self._decide(job, log)
+        if decision is None:
+            return _Outcome(Ended(-1), "agent_refused", self._blind)
         if decision.log:
             log.lines("\n".join(decision.log))
         if isinstance(decision, Refused):
@@ -202,9 +211,10 @@ class JobRun:
             self._log.warn(warning, job=self.job_id)
         scratch = Scratch(self._context.guardian)
         try:
-            self._check_allowed(decision)
-            environment = self._environment(decision, client)
-            files = _write_environment(environment, scratch.folder)
+            _check_supported(decision)
+            plan = self._plan(decision, client)
+            environment = plan.environment
+            files = _write_files(plan, scratch.folder)
             asked = {**self._context.base, **files, **_job_access(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
         except VerificationError as error:
@@ -216,7 +226,7 @@ class JobRun:
             )
             refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
             return self._refused(job, refusal, "agent_refused")
-        self._tell_environment(environment, log)
+        self._tell_environment(environment, (*decision.left_out, *environment.left_out), log)
         environment.values.update(files)
         values = environment.values
         session = JobSession(
@@ -230,13 +240,14 @@ class JobRun:
             hooks_shell=settings.hooks_shell,
         )
         self._session = session
+        self._warn_of_unknown_checkout(decision.checkout, session)
         if self._cancellation.why is not None:
             self._tell_cancelled(session, self._cancellation.why)
         job_api = None
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
             job_api = self._open_job_api(session, client)
-            outcome = self._run_phases(decision, session, client)
+            outcome = self._run_phases(plan, session, client)
         except PhaseFailed as error:
             log.error(str(error))
             outcome = _Outcome(Ended(-1), "process_run_error")
@@ -267,47 +278,28 @@ class JobRun:
         session.log.redact([job_api.environment[TOKEN_VARIABLE]])
         return job_api
 
-    def _run_phases(self, approved: ApprovedJob, session: JobSession, client: JobClient) -> _Outcome:
+    def _run_phases(self, plan: JobPlan, session: JobSession, client: JobClient) -> _Outcome:
         settings = self._context.settings
         if settings.bootstrap_script:
             arguments = shlex.split(settings.bootstrap_script)
             if not arguments:
                 raise PhaseFailed("the bootstrap-script setting holds no program")
             return _Outcome(session.run(arguments))
-        variables = session.environment
-        checkout = approved.step.checkout
-        work = JobWork(
-            command=approved.command,
-            plugins=[(plugin.source, plugin.config) for plugin in approved.plugins],
-            checkout=CheckoutPlan(
-                repository=approved.repository_url,
-                commit=approved.commit or "HEAD",
-                branch=approved.branch,
-                tag=approved.env.get("BUILDKITE_TAG", ""),
-                pull_request=approved.env.get("BUILDKITE_PULL_REQUEST", ""),
-                provider=approved.env.get("BUILDKITE_PIPELINE_PROVIDER", ""),
-                merge_refspec=approved.env.get("BUILDKITE_PULL_REQUEST_USING_MERGE_REFSPEC") == "true",
-                depth=checkout.depth if checkout is not None else None,
-            ),
-            skip_checkout=settings.skip_checkout or (checkout is not None and bool(checkout.skip)),
-            reports_commit=approved.env.get("BUILDKITE_COMMIT_RESOLVED") != "true",
-            secrets=list(approved.step.secrets),
-            artifact_paths=ArtifactPaths(
-                approved.env.get(PATHS, ""),
-                is_proven=approved.verified is not None and PATHS in approved.proven_variables,
-            ),
-        )
-        self._warn_of_unknown_checkout(checkout, session)
         lifecycle = Lifecycle(
             session,
             settings,
-            work,
-            checkout_path=Path(variables["BUILDKITE_BUILD_CHECKOUT_PATH"]),
-            plugins_path=settings.plugins_path / path_segment(self._agent_name),
+            plan.work,
+            checkout_path=plan.checkout_path,
+            plugins_path=plan.plugins_path,
             client=client,
             job_id=self.job_id,
         )
-        return _Outcome(*lifecycle.run())
+        ended, signal_reason = lifecycle.run()
+        found = lifecycle.refusal
+        if found is None:
+            return _Outcome(ended, signal_reason)
+        self._log.refused(f"Refused job {self.job_id}", [str(found), "its command was not run"], code=found.code)
+        return _Outcome(Ended(-1), "agent_refused", Refusal(code=found.code, message=str(found)))
 
     @staticmethod
     def _warn_of_unknown_checkout(checkout: Checkout | None, session: JobSession) -> None:
@@ -315,57 +307,59 @@ class JobRun:
         if unknown:
             session.log.warning(f"Not supported by this agent, and ignored: checkout {', '.join(unknown)}")
 
-    # --- the operator's own limits --------------------------------------------------------------------------------
+    # --- the decision -----------------------------------------------------------------------------------------------
 
-    def _check_allowed(self, approved: ApprovedJob) -> None:
-        settings = self._context.settings
-        if approved.step.checkout is not None and approved.step.checkout.ssh_secret:
-            raise VerificationError(
-                "checkout.ssh_secret",
-                "the step's checkout wants an SSH key that the server keeps, and this agent uses only its own",
-                evidence={"ssh_secret": approved.step.checkout.ssh_secret},
-            )
-        if settings.allowed_repositories and not _matches(approved.repository_url, settings.allowed_repositories):
-            raise VerificationError(
-                "repository.not_allowed",
-                f"this agent may not build the repository {approved.repository_url!r}",
-                evidence={"repository": approved.repository_url, "allowed": ", ".join(settings.allowed_repositories)},
-            )
-        if settings.allowed_plugins:
-            for plugin in approved.plugins:
-                if not _matches(plugin.source, settings.allowed_plugins):
-                    raise VerificationError(
-                        "plugin.not_allowed",
-                        f"this agent may not use the plugin {plugin.source!r}",
-                        evidence={"plugin": plugin.source, "allowed": ", ".join(settings.allowed_plugins)},
-                    )
+    def _decide(self, job: Job, log: JobLog) -> ApprovedJob | Refused | None:
+        """The decision; None when the agent does not know what to believe any more, which refuses the job."""
+        context = self._context
+        now = context.clock.now()
+        try:
+            verification = context.trust.current()
+        except PipesealError as error:
+            refusal = Refusal(code=error.code, message=describe(error))
+            log.lines(f"+++ ⛔ Refused by this agent\n{render_error(error)}\nNothing was run.")
+            self._blind = self._refused(job, refusal, "agent_refused").refusal
+            return None
+        local = LocalFacts(
+            job_id=self.job_id,
+            agent_id=self._agent_id,
+            agent_name=self._agent_name,
+            now=now,
+            tags=context.settings.own_tags,
+        )
+        decision = evaluate(job, verification, local)
+        if context.decisions is not None:
+            try:
+                context.decisions.write(decision, job, agent=self._agent_name, job_id=self.job_id, now=now)
+            except OSError as error:
+                self._log.error(f"The decision log cannot be written: {error.strerror}", job=self.job_id)
+        return decision
 
-    def _environment(self, approved: ApprovedJob, client: AgentClient) -> JobEnvironment:
+    def _plan(self, approved: ApprovedJob, client: AgentClient) -> JobPlan:
         agent = AgentFacts(
             id=self._agent_id,
             name=self._agent_name,
+            folder=self._folder,
             job_id=self.job_id,
             endpoint=client.endpoint,
             token=client.token,
             launcher=self._context.launcher,
         )
-        return compose_environment(approved, self._context.settings, agent, self._context.base)
+        return plan_job(approved, self._context.settings, agent, self._context.base)
 
-    def _tell_environment(self, environment: JobEnvironment, log: JobLog) -> None:
-        if environment.left_out:
+    def _tell_environment(self, environment: JobEnvironment, left_out: Sequence[LeftOut], log: JobLog) -> None:
+        if left_out:
             log.lines(
                 "\n".join(
                     [
-                        f"~~~ ⚠️ Left out {len(environment.left_out)} variables of the server (environment.name)",
-                        *(f"{escape_control(row.name)}: {row.reason}" for row in environment.left_out),
+                        f"~~~ ⚠️ Left out {len(left_out)} variables of the server",
+                        *(f"{escape_control(row.name)}: {row.reason}" for row in left_out),
                         "^^^ +++",
                     ]
                 )
             )
-            names = ", ".join(row.name for row in environment.left_out)
-            self._log.warn(
-                f"Left out variables that the server sent: {names}", job=self.job_id, code="environment.name"
-            )
+            names = ", ".join(row.name for row in left_out)
+            self._log.warn(f"Left out variables that the server sent: {names}", job=self.job_id)
         if environment.overwritten:
             names = ",".join(environment.overwritten)
             environment.values["BUILDKITE_IGNORED_ENV"] = names
@@ -421,12 +415,27 @@ def _name_outcome(outcome: _Outcome) -> str:
     return "passed" if outcome.ended.status == 0 else "failed"
 
 
-def _write_environment(environment: JobEnvironment, folder: Path) -> dict[str, str]:
-    """Write the files that hold the job's variables as they were sent; the variables that name them."""
+def _check_supported(approved: ApprovedJob) -> None:
+    if approved.checkout is not None and approved.checkout.ssh_secret:
+        raise VerificationError(
+            "checkout.ssh_secret",
+            "the step's checkout wants an SSH key that the server keeps, and this agent uses only its own",
+            evidence={"ssh_secret": approved.checkout.ssh_secret},
+        )
+
+
+def _write_files(plan: JobPlan, folder: Path) -> dict[str, str]:
+    """Write the files that a job's variables name: the variables as they were sent, and free text of the server."""
+    server = plan.environment.server
     lines, members = folder / "environment", folder / "environment.json"
-    lines.write_text(render_environment_file(environment.server), encoding="utf-8", errors="surrogateescape")
-    members.write_text(json.dumps(environment.server), encoding="utf-8")
-    return {"BUILDKITE_ENV_FILE": str(lines), "BUILDKITE_ENV_JSON_FILE": str(members)}
+    lines.write_text(render_environment_file(server), encoding="utf-8", errors="surrogateescape")
+    members.write_text(json.dumps(server), encoding="utf-8")
+    files = {"BUILDKITE_ENV_FILE": str(lines), "BUILDKITE_ENV_JSON_FILE": str(members)}
+    for name, text in plan.texts.items():
+        path = folder / f"text-{name}"
+        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        files[name] = str(path)
+    return files
 
 
 def _job_access(values: Mapping[str, str]) -> dict[str, str]:
@@ -439,7 +448,3 @@ def _already_stopped() -> threading.Event:
     event = threading.Event()
     event.set()
     return event
-
-
-def _matches(text: str, patterns: tuple[str, ...]) -> bool:
-    return any(re.search(pattern, text) for pattern in patterns)

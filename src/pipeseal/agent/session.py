@@ -17,14 +17,19 @@ from pipeseal.agent.scratch import Scratch
 class PhaseFailed(Exception):
     """A phase of a job came to a bad end; carries the job's exit status.
 
+    With a `code` it is a refusal: the job turned out to be another one than it may be.
+
     Never leaves the agent: `lifecycle` turns it into the job's outcome.
     """
 
-    def __init__(self, message: str, *, status: int = 1, ended: Ended | None = None, signal_reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int = 1, ended: Ended | None = None, signal_reason: str = "", code: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.ended = ended
         self.signal_reason = signal_reason
+        self.code = code
 
 
 class JobSession:

@@ -63,12 +63,16 @@ class AgentSettings:
     plugins_always_clone_fresh: bool
     strict_single_hooks: bool
     verification_jwks_file: Path | None
+    policy_file: Path | None
+    decision_log: Path | None
+    allow_shared_secrets: bool
     verification_failure_behavior: str
     no_verification: bool
     signing_jwks_file: Path | None
     signing_jwks_key_id: str
     allowed_repositories: tuple[str, ...]
     allowed_plugins: tuple[str, ...]
+    allowed_environment_variables: tuple[str, ...]
     no_command_eval: bool
     no_plugins: bool
     no_local_hooks: bool
@@ -102,6 +106,8 @@ class AgentSettings:
     git_mirrors_lock_timeout: float
     git_mirror_checkout_mode: str
     git_clone_mirror_flags: str
+    git_config_file: Path | None
+    git_protocols: tuple[str, ...]
     git_clone_flags: str
     git_fetch_flags: str
     git_checkout_flags: str
@@ -111,6 +117,11 @@ class AgentSettings:
     config_file: Path | None = None
     notes: tuple[str, ...] = ()
     explicit: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def own_tags(self) -> tuple[str, ...]:
+        """This agent's tags with its queue, each `name=value`."""
+        return (*self.tags, *([f"queue={self.queue}"] if self.queue else []))
 
 
 def find_config_file(environment: Mapping[str, str], given: str | None) -> Path | None:
@@ -330,7 +341,12 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ConfigurationError(
                 "config.value", f"git-submodule-clone-config has {pair!r}, which is not NAME=VALUE"
             )
-    for option in ("allowed_repositories", "allowed_plugins"):
+    for protocol in values["git_protocols"]:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*", protocol) or protocol == "ext":
+            raise ConfigurationError(
+                "config.value", f"git-protocols has {protocol!r}, which is not the name of one that may be allowed"
+            )
+    for option in ("allowed_repositories", "allowed_plugins", "allowed_environment_variables"):
         for pattern in values[option]:
             try:
                 re.compile(pattern)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeseal.agent.agenthooks import run_agent_hook, start_hook
 from pipeseal.agent.agentlog import AgentLog
+from pipeseal.agent.decisions import DecisionLog
 from pipeseal.agent.environment import base_environment
 from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.health import HealthPages, HealthServer, WorkerHealth
@@ -19,10 +20,10 @@ from pipeseal.agent.job_api.locks import LockApi
 from pipeseal.agent.launcher import Launcher
 from pipeseal.agent.run_job import JobContext
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.trust import Trust
 from pipeseal.agent.worker import Worker
 from pipeseal.clock import Clock, SystemClock
 from pipeseal.errors import PipesealError
-from pipeseal.policy.settings import VerificationSettings
 
 # A worker's blocking calls at one time: ping, heartbeat, job state, the job itself, and one to spare.
 THREADS_PER_WORKER = 5
@@ -35,7 +36,7 @@ class Supervisor:
 
     Parameters:
         settings: the operator's.
-        verification: whose signatures are believed.
+        trust: whose signatures are believed, and the policy.
         log: the agent's log.
         environment: the process's environment.
     """
@@ -43,14 +44,14 @@ class Supervisor:
     def __init__(
         self,
         settings: AgentSettings,
-        verification: VerificationSettings,
+        trust: Trust,
         log: AgentLog,
         *,
         environment: Mapping[str, str],
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
-        self._verification = verification
+        self._trust = trust
         self._log = log
         self._environment = environment
         self._clock = clock or SystemClock()
@@ -75,6 +76,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGQUIT, self._stop_now)
+        decisions = DecisionLog(self._settings.decision_log) if self._settings.decision_log is not None else None
         guardian = Guardian()
         launcher = Launcher()
         guardian.watch_folder(launcher.folder)
@@ -82,11 +84,12 @@ class Supervisor:
         executor = ThreadPoolExecutor(THREADS_PER_WORKER * self._settings.spawn, thread_name_prefix="agent")
         context = JobContext(
             settings=self._settings,
-            verification=self._verification,
+            trust=self._trust,
             base=base,
             launcher=launcher.folder,
             clock=self._clock,
             guardian=guardian,
+            decisions=decisions,
         )
         self._workers = [
             Worker(
@@ -109,6 +112,8 @@ class Supervisor:
                 watch.cancel()
             if locks is not None:
                 locks.close()
+            if decisions is not None:
+                decisions.close()
             launcher.close()
             guardian.close()
             await server.close()

@@ -142,15 +142,22 @@ class Worker:
             await self._say_goodbye(session)
             client.close()
 
+    @property
+    def _name(self) -> str:
+        """This worker's name as it is configured here; a server may call it otherwise."""
+        return self._settings.name.replace("%hostname", socket.gethostname()).replace("%spawn", str(self._index))
+
+    @property
+    def _folder(self) -> str:
+        """What this worker's folders are called by: no two workers of an agent share one."""
+        shared = self._settings.spawn > 1 and "%spawn" not in self._settings.name
+        return f"{self._name}-{self._index}" if shared else self._name
+
     def _introduction(self) -> RegisterRequest:
         settings = self._settings
         host = socket.gethostname()
-        tags = list(settings.tags)
-        if settings.queue:
-            tags.append(f"queue={settings.queue}")
-        name = settings.name.replace("%hostname", host).replace("%spawn", str(self._index))
         return RegisterRequest(
-            name=name,
+            name=self._name,
             hostname=host,
             os=f"{os.uname().sysname} {os.uname().release}",
             arch=os.uname().machine,
@@ -159,7 +166,7 @@ class Worker:
             priority=str(self._index) if settings.spawn_with_priority else settings.priority or None,
             version=__version__,
             build=f"pipeseal.{sys.version_info.major}.{sys.version_info.minor}",
-            meta_data=tags,
+            meta_data=list(settings.own_tags),
             pid=os.getpid(),
             features=FEATURES,
         )
@@ -293,6 +300,7 @@ class Worker:
             client=session,
             agent_id=registration.id,
             agent_name=registration.name,
+            folder=self._folder,
             log=self._log,
             last_job=self._settings.disconnect_after_job,
         )

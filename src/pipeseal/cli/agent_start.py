@@ -37,11 +37,15 @@ def run(config: str | None, **given: Any) -> None:
 
     from pipeseal.agent.agentlog import AgentLog
     from pipeseal.agent.settings import load_settings
+    from pipeseal.agent.trust import Trust, check_only_ours
 
     # click leaves out what is empty and writes options that may be repeated as tuples.
     flags = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
     settings = load_settings({"config": config, **flags}, os.environ)
-    verification = _open_keys(settings)
+    if settings.config_file is not None:
+        check_only_ours(settings.config_file, "config.permissions")
+    trust = Trust(settings)
+    verification = trust.current()
     log = AgentLog(as_json=settings.log_format == "json", colour=False if settings.no_color else None)
     _check_signing_key(settings, log)
     log.block(_banner(settings, verification))
@@ -52,36 +56,8 @@ def run(config: str | None, **given: Any) -> None:
 
     from pipeseal.agent.supervisor import Supervisor
 
-    supervisor = Supervisor(settings, verification, log, environment=dict(os.environ))
+    supervisor = Supervisor(settings, trust, log, environment=dict(os.environ))
     sys.exit(asyncio.run(supervisor.run()))
-
-
-def _open_keys(settings: AgentSettings) -> VerificationSettings:
-    from pipeseal.errors import ConfigurationError
-    from pipeseal.policy.settings import VerificationSettings, parse_on_failure
-
-    on_failure = parse_on_failure(settings.verification_failure_behavior)
-    if settings.verification_jwks_file is not None:
-        from pipeseal.signing.keys.open import load_verification_keys
-
-        if settings.no_verification:
-            raise ConfigurationError(
-                "config.value",
-                "no-verification and verification-jwks-file contradict each other",
-                help="keep one of the two",
-            )
-        keys = load_verification_keys(str(settings.verification_jwks_file))
-        return VerificationSettings(keys=keys, on_failure=on_failure)
-    if not settings.no_verification:
-        raise ConfigurationError(
-            "key.none",
-            "this agent has no verification keys, could not tell a signed job from any other, and does not start",
-            help=(
-                "give it the public keys of your signers with --verification-jwks-file FILE (`pipeseal init` makes "
-                "a pair), or say --no-verification to run whatever the server sends"
-            ),
-        )
-    return VerificationSettings(keys=None, on_failure=on_failure)
 
 
 def _check_signing_key(settings: AgentSettings, log: AgentLog) -> None:
@@ -101,16 +77,18 @@ def _banner(settings: AgentSettings, verification: VerificationSettings) -> list
 
     from pipeseal import __version__
 
+    assert verification.policy is not None  # an agent's settings have one
     rows = [("server", f"{settings.endpoint}   (not trusted for steps)")]
     if verification.keys is None:
         rows.append(("steps", "NOT VERIFIED: this agent runs whatever the server sends (--no-verification)"))
     else:
         names = ", ".join(f"{key.kid} ({key.thumbprint()[:8]}…)" for key in verification.keys)
         rows.append(("steps", f"verify with {len(verification.keys)} key(s): {names}"))
-        what = (
-            "refuse the job" if verification.on_failure.value == "block" else "say so, and run the job all the same"
-        )
-        rows.append(("enforcement", f"{verification.on_failure.value}: without a good signature, {what}"))
+        refuses = verification.on_failure.value == "block" and verification.policy.mode.value == "enforce"
+        what = "refuse the job" if refuses else "say so, and run the job all the same"
+        rows.append(("enforcement", f"{'block' if refuses else 'warn'}: without a good signature, {what}"))
+        source = verification.policy.source or "none; every pipeline that these keys sign, and the switches below"
+        rows.append(("policy", source))
     if settings.signing_jwks_file is not None:
         rows.append(("uploads", f"sign with {settings.signing_jwks_file}"))
     rows.append(("builds", str(settings.build_path)))
@@ -129,9 +107,11 @@ def _banner(settings: AgentSettings, verification: VerificationSettings) -> list
 
 def _weak_spots(settings: AgentSettings, verification: VerificationSettings) -> list[str]:
     spots = list(verification.keys.weaknesses()) if verification.keys is not None else []
+    spots += verification.policy.warnings if verification.policy is not None else ()
     for name, patterns in (
         ("allowed-repositories", settings.allowed_repositories),
         ("allowed-plugins", settings.allowed_plugins),
+        ("allowed-environment-variables", settings.allowed_environment_variables),
     ):
         spots += [
             f"{name}: the pattern {pattern!r} is not anchored (^...$); it matches anywhere in a longer text too"

@@ -358,13 +358,21 @@ def _known(local: LocalFacts) -> dict[str, str]:
         "BUILDKITE_AGENT_ID": local.agent_id,
         "BUILDKITE_AGENT_NAME": local.agent_name,
     }
-    tags: dict[str, set[str]] = {}
-    for tag in local.tags:
-        name, _, value = tag.partition("=")
-        tags.setdefault(f"{_TAG}{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}", set()).add(value or "true")
-    # A tag with several values can be told either way.
-    known |= {name: next(iter(values)) for name, values in tags.items() if len(values) == 1}
-    return known
+    return known | tag_variables(local.tags)
+
+
+def tag_variables(tags: Iterable[str]) -> dict[str, str]:
+    """`BUILDKITE_AGENT_META_DATA_<TAG>` for an agent's own tags, except those that have several values.
+
+    Parameters:
+        tags: each `name=value`.
+    """
+    values: dict[str, set[str]] = {}
+    for tag in tags:
+        name, equals, value = tag.partition("=")
+        variable = f"{_TAG}{re.sub(r'[^A-Za-z0-9]', '_', name.strip()).upper()}"
+        values.setdefault(variable, set()).add(value.strip() if equals else "true")
+    return {name: next(iter(of_tag)) for name, of_tag in values.items() if len(of_tag) == 1}
 
 
 def _finding(code: str, problems: list[tuple[str, str]]) -> Finding:

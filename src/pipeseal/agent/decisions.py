@@ -1,0 +1,97 @@
+"""The decision log: one JSON line for each job that this agent judged. `pipeseal policy report` reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeseal.agentapi.job import Job
+from pipeseal.clock import render_timestamp
+from pipeseal.errors import ConfigurationError
+from pipeseal.policy.decision import ApprovedJob, Refused
+from pipeseal.policy.facts import Finding
+
+MAX_TEXT = 300
+
+
+class DecisionLog:
+    """Appends decisions to a file; several agents may share one.
+
+    Parameters:
+        path: the file; made when it is not there, for its owner alone to read.
+
+    Raises:
+        ConfigurationError: `config.value`: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                "config.value", f"the decision log {path} cannot be written: {error.strerror}"
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def write(self, decision: ApprovedJob | Refused, job: Job, *, agent: str, job_id: str, now: float) -> None:
+        """Note a decision.
+
+        Parameters:
+            decision: what was decided.
+            job: what was decided about.
+            agent: the agent's name.
+            job_id: the job's id.
+            now: seconds since the epoch.
+
+        Raises:
+            OSError: it cannot be written; the disk may be full.
+        """
+        line = json.dumps(
+            _record(decision, job, agent=agent, job_id=job_id, now=now), separators=(",", ":"), ensure_ascii=True
+        )
+        with self._lock:
+            # One write: lines of several agents do not mix (POSIX: appends are atomic).
+            os.write(self._descriptor, line.encode() + b"\n")
+
+
+def _record(decision: ApprovedJob | Refused, job: Job, *, agent: str, job_id: str, now: float) -> dict[str, object]:
+    is_refused = isinstance(decision, Refused)
+    env = job.env
+    record: dict[str, object] = {
+        "time": render_timestamp(now),
+        "agent": _short(agent),
+        "job": job_id,
+        "decision": "refused" if is_refused else "observed" if decision.findings else "approved",
+        "organization": _short(env.get("BUILDKITE_ORGANIZATION_SLUG", "")),
+        "pipeline": _short(env.get("BUILDKITE_PIPELINE_SLUG", "")),
+        "repository": _short(env.get("BUILDKITE_REPO", "")),
+        "step": _short(env.get("BUILDKITE_STEP_KEY") or env.get("BUILDKITE_LABEL", "")),
+        "section": decision.section,
+        "findings": _findings(decision.findings),
+    }
+    if isinstance(decision, ApprovedJob):
+        record["proof"] = decision.proof.value if decision.proof is not None else "none"
+        if decision.verified is not None:
+            record["key"] = decision.verified.key.kid
+        if decision.seal_digest:
+            record["seal"] = decision.seal_digest
+    return record
+
+
+def _findings(findings: Sequence[Finding]) -> list[dict[str, object]]:
+    return [
+        {"code": finding.code, "message": _short(finding.message), "fields": list(finding.fields[:20])}
+        for finding in findings
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
