@@ -309,7 +309,7 @@ def _compare_index(parallelism: int | None, env: Mapping[str, str]) -> list[Diff
         if not index and not count:
             return []
         message = "the job is one of several, and its step was sealed as one"
-    elif count == str(parallelism) and index == str(_number(index)) and _number(index) < parallelism:
+    elif count == str(parallelism) and 0 <= _number(index) < parallelism and index == str(_number(index)):
         return []
     else:
         message = f"the job is not one of the {parallelism} that its step was sealed as"

@@ -104,7 +104,10 @@ def seal_step(
 def _as_read_again(step: CommandStep) -> CommandStep:
     """The step as it is once it was written as JSON and read, when some of its members have other members' names."""
     value = {name: item for name, item in step_value(step).items() if name != "signature"}
-    again = parse_command_step(value)
+    try:
+        again = parse_command_step(value)
+    except MalformedInput as error:
+        raise _unsealable(f"written as JSON it cannot be read again: {error.message}") from None
     if (again.key, again.label, again.command) != (step.key, step.label, step.command):
         raise _unsealable("it says its key, label or command twice, under different names")
     return again
