@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.agent.checkout_plan import CheckoutPlan
+from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.commit_check import CommitElsewhere, check_commit
 from pipeseal.agent.git import Git, check_refspec, check_revision, is_full_object_id
 from pipeseal.agent.host_keys import trust_on_first_sight
@@ -76,7 +77,7 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         mirror = update_mirror(session, plan, plan.mirror, deadline=deadline)
         session.change({"BUILDKITE_REPO_MIRROR": str(mirror)})
     git = Git(session, directory, deadline=deadline, variables=_LFS_VARIABLES if plan.lfs else None)
-    if (directory / ".git").exists():
+    if tidy_clone(git, directory):
         if git.ask("config", "--get", "remote.origin.url") != plan.repository:
             git.must("remote", "set-url", "--", "origin", plan.repository)
         if mirror is not None and plan.mirror is not None and not plan.mirror.dissociate:
@@ -92,12 +93,11 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
     check_commit(session, git, plan)
     _choose_paths(git, plan)
     wanted = "FETCH_HEAD" if plan.commit == "HEAD" else plan.commit
+    if is_full_object_id(plan.commit):
+        # git prefers a branch of that name to the commit; with this behind it, it is the commit.
+        wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
-    head = git.ask("rev-parse", "HEAD")
-    if head is None:
-        raise PhaseFailed("git cannot say which commit is checked out")
-    if is_full_object_id(plan.commit) and head != plan.commit.lower():
-        raise PhaseFailed(f"checked out {head}, but the job is for {plan.commit}")
+    head = _check_head(git, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
     if has_submodules:
         config = [word for pair in plan.submodule_config for word in ("-c", pair)]
@@ -109,6 +109,22 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         git.must("lfs", "checkout")
     if has_submodules or plan.lfs:
         _clean(git, plan, directory)
+    return head
+
+
+def _check_head(git: Git, plan: CheckoutPlan) -> str:
+    """The commit that is checked out, compared with what the job is for."""
+    head = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{commit}")
+    if head is None:
+        raise PhaseFailed("git cannot say which commit is checked out")
+    if is_full_object_id(plan.commit) and head != plan.commit.lower():
+        raise PhaseFailed(f"checked out {head}, but the job is for {plan.commit}", code="checkout.differs")
+    if plan.tree:
+        tree = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{tree}")
+        if tree != plan.tree:
+            raise PhaseFailed(
+                f"commit {head} has the tree {tree}, and the step was sealed for {plan.tree}", code="checkout.differs"
+            )
     return head
 
 
@@ -181,7 +197,7 @@ def report_commit(session: JobSession, directory: Path, commit: str, meta_data: 
         if meta_data.has(COMMIT_META_DATA):
             return
         text = Git(session, directory).ask(
-            "--no-pager", "log", "-1", commit, "-s", "--no-color", _COMMIT_FORMAT, "--end-of-options"
+            "--no-pager", "log", "-1", "-s", "--no-color", _COMMIT_FORMAT, "--end-of-options", commit
         )
         if text is not None:
             meta_data.set(COMMIT_META_DATA, text)

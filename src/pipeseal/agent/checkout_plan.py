@@ -48,11 +48,12 @@ class CheckoutPlan(NamedTuple):
         sparse_paths: check out these alone; empty for everything.
         sparse_mode: `cone` or `no-cone`.
         lfs: fetch files of git LFS.
-        verification: `warn` or `strict` when the commit has to be on the branch.
+        verification: `warn`, `strict` or `policy` when the commit has to be on the branch, see `commit_check`.
         attempts: how often to try.
         timeout_seconds: for one attempt; 0 for no limit.
         keyscan: believe the SSH host key of a host that is not known yet.
         mirror: None when there are no mirrors.
+        tree: full object id of the tree that the commit must have; empty when nobody says.
     """
 
     repository: str
@@ -79,6 +80,7 @@ class CheckoutPlan(NamedTuple):
     timeout_seconds: float = 0.0
     keyscan: bool = False
     mirror: MirrorPlan | None = None
+    tree: str = ""
 
     @property
     def pull_refspec(self) -> str:

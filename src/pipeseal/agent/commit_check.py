@@ -1,4 +1,4 @@
-"""Whether the job's commit is on the branch that the job names (`git-commit-verification`)."""
+"""Whether a job's commit is on the branch that it names (`git-commit-verification`, or a policy's `branches`)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def check_commit(session: JobSession, git: Git, plan: CheckoutPlan) -> None:
     """
     if not plan.verification or plan.commit == "HEAD":
         return
+    strict = plan.verification in {"strict", "policy"}
+    code = "commit.not_on_branch" if plan.verification == "policy" else ""
     try:
         problem = _look(git, plan)
     except PhaseFailed as error:
-        if plan.verification == "strict":
+        if strict:
+            error.code = code
             raise
         problem = str(error)
     if not problem:
         session.log.comment(f"Commit {plan.commit} is on branch {plan.branch}")
-    elif plan.verification == "strict":
-        raise CommitElsewhere(problem)
+    elif strict:
+        raise CommitElsewhere(problem, code=code)
     else:
         session.log.warning(problem)
 
@@ -41,7 +44,7 @@ def check_commit(session: JobSession, git: Git, plan: CheckoutPlan) -> None:
 def _look(git: Git, plan: CheckoutPlan) -> str:
     """What is wrong; empty when the commit is on the branch."""
     if not plan.branch:
-        raise PhaseFailed("the job names no branch that its commit could be on (git-commit-verification)")
+        raise PhaseFailed("the job names no branch that its commit could be on")
     check_revision(plan.branch, "branch")
     there = f"refs/remotes/origin/{plan.branch}"
     refspec = f"+refs/heads/{plan.branch}:{there}"
@@ -53,4 +56,4 @@ def _look(git: Git, plan: CheckoutPlan) -> str:
         status = git.run("merge-base", "--is-ancestor", plan.commit, there).status
     if status not in {0, 1}:
         raise PhaseFailed(f"git cannot say whether commit {plan.commit} is on branch {plan.branch}")
-    return f"commit {plan.commit} is not on branch {plan.branch} (git-commit-verification)" if status == 1 else ""
+    return f"commit {plan.commit} is not on branch {plan.branch}" if status == 1 else ""

@@ -1,19 +1,21 @@
-"""Running git for a job: never asks, never runs hooks of a clone, never takes a name for an option."""
+"""Running git for a job: with a constructed configuration, never asking, never taking a name for an option.
+
+No system or user configuration is read, only the operator's own file (`git-config-file`) where there is one. The
+hooks and the file system monitor of a clone are off, transports are allowed by name, and submodules are touched only
+when asked for.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.processes import Ended
 from pipeseal.agent.session import JobSession, PhaseFailed
-
-# Settings for every call, stronger than any file: a clone's own hooks stay off, `ext::` may not run commands.
-SETTINGS = ("core.hooksPath=/dev/null", "protocol.ext.allow=never", "advice.detachedHead=false")
-ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 # What a server may call a branch, tag or commit: gitrevisions' names, but never an option and never white space.
@@ -50,10 +52,9 @@ def check_refspec(refspec: str) -> str:
     return refspec
 
 
-def git_arguments(*arguments: str) -> list[str]:
+def git_arguments(config: GitConfig, *arguments: str) -> list[str]:
     """A whole git command line."""
-    settings = [word for setting in SETTINGS for word in ("-c", setting)]
-    return ["git", *settings, *arguments]
+    return ["git", *(word for setting in config.settings() for word in ("-c", setting)), *arguments]
 
 
 class Git:
@@ -77,7 +78,7 @@ class Git:
         self._session = session
         self._directory = directory
         self._deadline = deadline
-        self._variables = {**ENVIRONMENT, **(variables or {})}
+        self._variables = {**session.git.environment(), **(variables or {})}
 
     def run(self, *arguments: str) -> Ended:
         """Run git with its output in the log.
@@ -90,7 +91,7 @@ class Git:
         if left is not None and left <= 0:
             raise PhaseFailed(f"no time is left for git {arguments[0]}")
         ended = self._session.run(
-            git_arguments(*arguments),
+            git_arguments(self._session.git, *arguments),
             extra=self._variables,
             directory=self._directory,
             terminal=False,
@@ -112,29 +113,18 @@ class Git:
 
     def ask(self, *arguments: str) -> str | None:
         """What git answers, without log; None when it failed."""
-        return ask_git(arguments, self._directory, self._session.environment)
-
-
-def ask_git(arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str | None:
-    """What git prints, without the line break at its end; None when it failed or is not there.
-
-    Parameters:
-        arguments: after `git`.
-        directory: where.
-        environment: variables for git.
-    """
-    try:
-        done = subprocess.run(
-            git_arguments(*arguments),
-            cwd=directory,
-            env={**environment, **ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=QUERY_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode != 0:
-        return None
-    return done.stdout.decode("utf-8", "replace").removesuffix("\n")
+        try:
+            done = subprocess.run(
+                git_arguments(self._session.git, *arguments),
+                cwd=self._directory,
+                env={**self._session.environment, **self._variables},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=QUERY_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode != 0:
+            return None
+        return done.stdout.decode("utf-8", "replace").removesuffix("\n")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeseal.agent.checkout_plan import CheckoutPlan, MirrorPlan
+from pipeseal.agent.clone_state import tidy_mirror
 from pipeseal.agent.git import Git, check_refspec, is_full_object_id
 from pipeseal.agent.session import JobSession, PhaseFailed
 
@@ -58,6 +59,8 @@ def update_mirror(session: JobSession, plan: CheckoutPlan, mirror: MirrorPlan, *
                 _make(session, plan, mirror, target, deadline)
                 return target
     git = Git(session, target, deadline=deadline)
+    if not tidy_mirror(git, target, plan.repository):
+        raise PhaseFailed(f"the mirror {target} is not a repository any more; remove it, and it is made again")
     if mirror.skip_update or _has_commit(git, plan):
         return target
     with _locked(session, target.with_name(f"{target.name}.updatelockf"), mirror.lock_seconds):

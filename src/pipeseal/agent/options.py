@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from pipeseal.agent.git_config import DEFAULT_PROTOCOLS
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
 
 Kind = Literal["text", "number", "flag", "list", "path", "paths", "seconds"]
@@ -143,7 +144,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("git-mirror-checkout-mode", "text", "reference or dissociate.", "GIT_MIRROR_CHECKOUT_MODE", "reference"),
     Option("git-clone-mirror-flags", "text", "Flags of git clone --mirror.", "GIT_CLONE_MIRROR_FLAGS", "-v"),
     Option("git-config-file", "path", "The git configuration that checkouts use; no other is read."),
-    Option("git-protocols", "list", "How git may fetch.", "", ("https", "ssh", "http", "git", "file")),
+    Option("git-protocols", "list", "How git may fetch.", "", DEFAULT_PROTOCOLS),
     Option("git-clone-flags", "text", "Flags of git clone.", "GIT_CLONE_FLAGS", "-v"),
     Option("git-fetch-flags", "text", "Flags of git fetch.", "GIT_FETCH_FLAGS", "-v --prune"),
     Option("git-checkout-flags", "text", "Flags of git checkout.", "GIT_CHECKOUT_FLAGS", "-f"),

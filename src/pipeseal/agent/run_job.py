@@ -20,6 +20,7 @@ from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.decisions import DecisionLog
 from pipeseal.agent.environment import JobEnvironment, render_environment_file
+from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
 from pipeseal.agent.job_client import JobClient
@@ -238,6 +239,7 @@ class JobRun:
             terminal=not settings.no_pty,
             redacted_patterns=settings.redacted_vars,
             hooks_shell=settings.hooks_shell,
+            git=GitConfig(settings.git_config_file, settings.git_protocols),
         )
         self._session = session
         self._warn_of_unknown_checkout(decision.checkout, session)

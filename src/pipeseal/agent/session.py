@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.processes import Cancellation, Ended, run_process
 from pipeseal.agent.redaction import find_secrets
@@ -45,6 +46,7 @@ class JobSession:
         terminal: run processes under a terminal.
         redacted_patterns: names of variables whose values are hidden in the log.
         hooks_shell: runs hooks that are written for a shell; empty for the one each names.
+        git: what the operator configures of git; None for its defaults.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class JobSession:
         terminal: bool,
         redacted_patterns: Sequence[str],
         hooks_shell: str = "",
+        git: GitConfig | None = None,
     ) -> None:
         self.environment: Mapping[str, str] = {"TERM": "xterm-256color", **environment} if terminal else environment
         self._lock = threading.Lock()
@@ -66,6 +69,7 @@ class JobSession:
         self.cancellation = cancellation
         self.terminal = terminal
         self.hooks_shell = hooks_shell
+        self.git = git or GitConfig()
         self._redacted_patterns = tuple(redacted_patterns)
         self._scratch = scratch
         self._told_short: set[str] = set()

@@ -1,0 +1,145 @@
+"""What is kept of a clone that earlier jobs have had in their hands.
+
+A clone's own configuration can name programs (filters, transports, pagers, credential helpers) and other addresses,
+and its hooks run whenever a job calls git. Before a clone is used again, its configuration is reduced to what this
+agent puts there, and what else could run something is removed. What earlier jobs may have done to its objects and
+files is not looked for: jobs of one pipeline on one agent share a user.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+from pipeseal.agent.git import Git
+
+# Sections and names as git prints them: lower case, subsections as written.
+_KEPT = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks"
+    r"|sparsecheckout|sparsecheckoutcone)"
+    r"|extensions\.(objectformat|partialclone|worktreeconfig)"
+    r"|index\.sparse"
+    r"|remote\.origin\.(url|fetch|mirror|promisor|partialclonefilter)"
+    r"|branch\.[^\n]*\.(remote|merge)"
+    r"|submodule\.[^\n]*\.(url|active)|submodule\.active"
+)
+# Of a clone's sparse checkout, which git keeps beside its configuration.
+_KEPT_OF_WORKTREE = re.compile(r"core\.(sparsecheckout|sparsecheckoutcone)|index\.sparse")
+_REMOVED = ("hooks", "info/attributes", "info/grafts", "refs/replace", "commondir")
+
+
+def tidy_clone(git: Git, directory: Path) -> bool:
+    """Make an existing clone fit for use again; False when there is none that can be.
+
+    Parameters:
+        git: in `directory`.
+        directory: the job's folder.
+    """
+    inside = directory / ".git"
+    try:
+        # A file or a link would be somebody else's repository.
+        if not stat.S_ISDIR(inside.lstat().st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    if "remote.origin.url" not in (_tidy(git, inside) or ()):
+        return False
+    modules = inside / "modules"
+    if modules.is_symlink():
+        return False
+    return all(_tidy(git, folder, worktree=True) is not None for folder in _repositories(modules))
+
+
+def tidy_mirror(git: Git, folder: Path, repository: str) -> bool:
+    """Make an existing mirror fit for use again; False when it cannot be.
+
+    Parameters:
+        git: in `folder`.
+        folder: the mirror, a bare repository.
+        repository: what it mirrors.
+    """
+    if "remote.origin.url" not in (_tidy(git, folder) or ()):
+        return False
+    if git.ask("config", "--get", "remote.origin.url") != repository:
+        return git.run("remote", "set-url", "--", "origin", repository).status == 0
+    return True
+
+
+def _repositories(folder: Path) -> list[Path]:
+    found = []
+    for path, folders, files in os.walk(folder):
+        if "config" in files and "HEAD" in files:
+            found.append(Path(path))
+            # Its own submodules are below `modules`.
+            folders[:] = [name for name in folders if name == "modules"]
+    return found
+
+
+def _tidy(git: Git, folder: Path, *, worktree: bool = False) -> set[str] | None:
+    """Tidy one repository: the names that are left of its configuration, None when it has none."""
+    for name in _REMOVED:
+        _remove(folder / name)
+    of_worktree = folder / "config.worktree"
+    if os.path.lexists(of_worktree) and _reduce(git, of_worktree, _KEPT_OF_WORKTREE) is None:
+        return None
+    return _reduce(git, folder / "config", _KEPT, worktree=worktree)
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def _reduce(git: Git, config: Path, kept: re.Pattern[str], *, worktree: bool = False) -> set[str] | None:
+    """Reduce a configuration file: the names that are left, None when it is not one."""
+    if config.is_symlink() or not config.is_file():
+        return None
+    listed = git.ask("config", "--file", str(config), "--no-includes", "--null", "--list")
+    if listed is None:
+        return None
+    names: set[str] = set()
+    lines: list[str] = []
+    removed = False
+    for entry in listed.split("\0"):
+        name, has_value, value = entry.partition("\n")
+        if not name:
+            continue
+        if kept.fullmatch(name) or (worktree and name == "core.worktree" and _is_near(config, value)):
+            names.add(name)
+            lines.append(_render(name, value if has_value else "true"))
+        else:
+            removed = True
+    if removed:
+        fresh = config.with_name("config.fresh")
+        fresh.unlink(missing_ok=True)
+        fresh.write_text("".join(lines), "utf-8", "surrogateescape")
+        fresh.replace(config)
+    return names
+
+
+def _is_near(config: Path, worktree: str) -> bool:
+    """Whether a submodule's working tree is inside of the checkout that its repository is in."""
+    root = next((parent.parent for parent in config.parents if parent.name == ".git"), None)
+    if root is None or Path(worktree).is_absolute():
+        return False
+    return Path(os.path.normpath(config.parent / worktree)).is_relative_to(root)
+
+
+def _render(name: str, value: str) -> str:
+    section, _, rest = name.partition(".")
+    subsection, _, key = rest.rpartition(".")
+    head = f'[{section} "{_quoted(subsection)}"]' if subsection else f"[{section}]"
+    text = _quoted(value).replace("\n", "\\n").replace("\t", "\\t")
+    return f'{head}\n\t{key} = "{text}"\n'
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
