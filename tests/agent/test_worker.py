@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -191,3 +195,151 @@ def test_idle_agent_is_small(tmp_path: Path) -> None:
     with fake_server(20) as server, agent_process(server, tmp_path, *OPEN) as agent:
         run(server, "a")
         assert psutil.Process(agent.process.pid).memory_info().rss < 45_000_000
+
+
+# --- one job alone, pauses, and how the agent is -------------------------------------------------------------------
+
+
+def acquire(server: FakeServer, folder: Path, *flags: str, command: str = "exit 7") -> tuple[int, str]:
+    """An agent that is started for job `a`; its exit status and log."""
+    env = {**JOB["env"], "BUILDKITE_COMMAND": command}  # type: ignore[dict-item]
+    server.add_job({**JOB, "env": env, "id": "a"}, "a")
+    server.queue.clear()
+    with agent_process(server, folder, *OPEN, "--acquire-job", "a", *flags) as agent:
+        return agent.wait(), agent.log
+
+
+def test_job_is_acquired_run_and_its_status_reflected(tmp_path: Path) -> None:
+    with fake_server(0) as server:
+        server.acquire_answers = [
+            (423, b'{"message":"dependencies"}', {"Retry-After": "0.1"}),
+            (429, b"{}", {"Retry-After": "0"}),
+        ]
+        status, log = acquire(server, tmp_path, "--reflect-exit-status")
+        assert status == 7 and "dependencies" in log
+        requests = server.calls("PUT", "/jobs/a/acquire")
+        assert [request.headers["x-buildkite-backoff-sequence"] for request in requests] == ["0", "1", "2"]
+        assert {request.headers["x-buildkite-lock-acquire-job"] for request in requests} == {"1"}
+        assert {request.headers["authorization"] for request in requests} == {"Token SESSION"}
+        registered = server.calls("POST", "/register")[0].json()
+        assert registered["ignore_in_dispatches"] is True and "acquire-job" in registered["features"]
+        finish = server.jobs["a"].finish
+        assert finish is not None and finish["exit_status"] == "7"
+        assert server.calls("POST", "/disconnect")
+        assert acquire(server, tmp_path, command="exit 7")[0] == 0
+        assert acquire(server, tmp_path, "--reflect-exit-status", command="kill -9 $$")[0] == 1
+
+
+@pytest.mark.parametrize(("answer", "status"), [(422, 27), (404, 1), (401, 1)])
+def test_job_that_cannot_be_acquired(tmp_path: Path, answer: int, status: int) -> None:
+    with fake_server(0) as server:
+        server.acquire_answers = [(answer, b'{"message":"not yours"}')]
+        ended, log = acquire(server, tmp_path)
+        assert ended == status and "not yours" in log
+        assert server.jobs["a"].finish is None and server.calls("POST", "/disconnect")
+
+
+def test_job_that_stays_locked_ends_with_28(tmp_path: Path) -> None:
+    with fake_server(0) as server:
+        server.acquire_answers = [(423, b"{}", {"Retry-After": "0"})] * 7
+        assert acquire(server, tmp_path)[0] == 28
+
+
+def test_job_to_acquire_is_checked_before_it_goes_into_a_path(tmp_path: Path) -> None:
+    with fake_server(0) as server, agent_process(server, tmp_path, *OPEN, "--acquire-job", "../x") as agent:
+        assert agent.wait() == 1 and not any("acquire" in request.path for request in server.requests)
+
+
+def test_agent_stays_while_it_is_paused_after_its_last_job(tmp_path: Path) -> None:
+    with fake_server(0) as server:
+        server.ping_answers = [(200, b'{"job":{"id":"a"}}')]
+        with agent_process(server, tmp_path, *OPEN, "--disconnect-after-job") as agent:
+            env = {**JOB["env"], "BUILDKITE_COMMAND": "sleep 0.3"}  # type: ignore[dict-item]
+            job = server.add_job({**JOB, "env": env, "id": "a"}, "a")
+            server.queue.clear()
+            server.wait_for(lambda: job.started)
+            server.ping_answers = [(200, b'{"action":"pause","message":"let me look"}')] * 2
+            assert job.finished.wait(10)
+            server.wait_for(lambda: len(server.ping_answers) == 0)
+            assert agent.process.poll() is None
+            assert agent.wait(10) == 0 and "let me look" in agent.log
+
+
+def test_paused_agent_is_not_idle_and_takes_up_work_again(tmp_path: Path) -> None:
+    with fake_server(0) as server:
+        server.ping_answers = [(200, b'{"action":"pause","message":"tea"}')] * 3
+        with agent_process(server, tmp_path, *OPEN, "--disconnect-after-idle-timeout", "0.8") as agent:
+            server.wait_for(lambda: len(server.ping_answers) == 0)
+            assert agent.process.poll() is None
+            run(server, "a")
+            assert "The server pauses this agent: tea" in agent.log and "resumes this agent" in agent.log
+            assert agent.log.count("tea") == 1
+            assert agent.wait(10) == 0
+
+
+def test_server_cannot_move_the_agent(tmp_path: Path) -> None:
+    with fake_server(0) as server:
+        server.ping_answers = [
+            (200, b'{"endpoint":"http://127.0.0.1:1/evil\\u001b[2J"}'),
+            (200, b'{"endpoint":"http://127.0.0.1:1/evil\\u001b[2J"}'),
+            (200, b'{"endpoint":17}'),
+        ]
+        with agent_process(server, tmp_path, *OPEN) as agent:
+            run(server, "a")
+            assert agent.log.count("The server wants this agent to use http://127.0.0.1:1/evil") == 1
+            assert "\x1b" not in agent.log
+
+
+def test_agent_ends_when_its_time_is_over_and_its_job_done(tmp_path: Path) -> None:
+    with (
+        fake_server(20) as server,
+        agent_process(server, tmp_path, *OPEN, "--disconnect-after-uptime", "0.8") as agent,
+    ):
+        env = {**JOB["env"], "BUILDKITE_COMMAND": "sleep 1.5"}  # type: ignore[dict-item]
+        job = server.add_job({**JOB, "env": env, "id": "a"}, "a")
+        assert agent.wait() == 0
+        assert job.finish is not None and job.finish["exit_status"] == "0"
+
+
+def test_workers_have_priorities_when_asked(tmp_path: Path) -> None:
+    flags = ("--spawn", "2", "--spawn-with-priority")
+    with fake_server(20) as server, agent_process(server, tmp_path, *OPEN, *flags):
+        server.wait_for(lambda: len(server.calls("POST", "/register")) == 2)
+        assert {request.json()["priority"] for request in server.calls("POST", "/register")} == {"1", "2"}
+
+
+def test_health_of_a_running_agent(tmp_path: Path) -> None:
+    flags = ("--health-check-addr", "127.0.0.1:0", "--spawn", "2")
+    with fake_server(20) as server, agent_process(server, tmp_path, *OPEN, *flags) as agent:
+        server.wait_for(lambda: len(server.calls("POST", "/heartbeat")) >= 2)
+        run(server, "a")
+        address = re.search(r"Health checks at (http://127\.0\.0\.1:\d+/)", agent.log)
+        assert address is not None
+        server.wait_for(lambda: fetch(address[1] + "status.json")[1].count('"idle"') == 2)
+        assert fetch(address[1]) == (200, "OK: the agent is running\n")
+        status, text = fetch(address[1] + "agent/1")
+        assert status == 200 and text.startswith("OK: idle, last heartbeat: 2")
+        assert fetch(address[1] + "agent/3")[0] == 404 and fetch(address[1] + "nothing")[0] == 404
+        workers = json.loads(fetch(address[1] + "status.json")[1])["workers"]
+        assert sum(worker["jobs"]["passed"] for worker in workers) == 1
+        metrics = fetch(address[1] + "metrics")[1]
+        assert 'pipeseal_agent_jobs_total{outcome="passed"} 1\n' in metrics
+        assert 'pipeseal_agent_workers{state="idle"} 2\n' in metrics
+        assert not {"REGISTRATION", "SESSION"} & set(re.findall(r"[A-Z]{5,}", metrics + text))
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and text of a page."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_that_cannot_be_served_stops_the_start(tmp_path: Path) -> None:
+    with fake_server(20) as server:
+        for address in ("nonsense", f"127.0.0.1:{server.port}"):
+            with agent_process(server, tmp_path, *OPEN, "--health-check-addr", address) as agent:
+                assert agent.wait() == 6 and "health.address" in agent.log

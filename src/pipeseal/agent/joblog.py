@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.redaction import Redactor
@@ -31,6 +32,7 @@ class JobLog:
         self._timestamps = timestamps
         self._redactor = Redactor()
         self._at_line_start = True
+        self._copy: BinaryIO | None = None
         # Output comes from the thread that runs the job; lines also from the one that cancels it.
         self._lock = threading.Lock()
 
@@ -38,6 +40,12 @@ class JobLog:
         """Hide these values from now on."""
         with self._lock:
             self._redactor.add_all(values)
+
+    def keep_copy(self, file: BinaryIO | None) -> None:
+        """Write what comes from now on to a file too: what is hidden stays hidden, and lines have no times. None ends
+        that."""
+        with self._lock:
+            self._copy = file
 
     def output(self, data: bytes) -> None:
         """Bytes that a process of the job has written."""
@@ -92,6 +100,11 @@ class JobLog:
     def _emit(self, data: bytes) -> None:
         if not data:
             return
+        if self._copy is not None:
+            try:
+                self._copy.write(data)
+            except OSError:
+                self._copy = None  # a full disk takes the copy, not the log
         if self._timestamps:
             stamp = b"\x1b_bk;t=%d\x07" % int(self._clock.now() * 1000)
             inner = data[:-1].replace(b"\n", b"\n" + stamp) + data[-1:]

@@ -31,7 +31,7 @@ from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.plan import JobPlan, plan_job
 from pipeseal.agent.processes import Cancellation, Ended, Why
-from pipeseal.agent.scratch import Scratch
+from pipeseal.agent.scratch import LogCopy, Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agent.trust import Trust, describe
@@ -245,10 +245,11 @@ class JobRun:
         self._warn_of_unknown_checkout(decision.checkout, session)
         if self._cancellation.why is not None:
             self._tell_cancelled(session, self._cancellation.why)
-        job_api = None
+        job_api = log_copy = None
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
             job_api = self._open_job_api(session, client)
+            log_copy = self._open_log_copy(session)
             outcome = self._run_phases(plan, session, client)
         except PhaseFailed as error:
             log.error(str(error))
@@ -256,6 +257,9 @@ class JobRun:
         finally:
             if job_api is not None:
                 job_api.close()
+            if log_copy is not None:
+                log.keep_copy(None)
+                log_copy.close()
             session.close()
         return outcome if self._cancellation.why is None else self._cancelled(log, outcome.ended)
 
@@ -265,6 +269,20 @@ class JobRun:
         name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(why, "as asked for")
         log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
         return _Outcome(Ended(-1, ended.signal or signal.SIGTERM), why.signal_reason)
+
+    def _open_log_copy(self, session: JobSession) -> LogCopy | None:
+        """A file with the job's log for the job itself, when the operator wants that."""
+        settings = self._context.settings
+        if not settings.enable_job_log_tmpfile:
+            return None
+        try:
+            copy = LogCopy(settings.job_log_path or session.scratch)
+        except OSError as error:
+            session.log.warning(f"The job cannot be given a copy of its log: {error}")
+            return None
+        session.log.keep_copy(copy.file)
+        session.change({"BUILDKITE_JOB_LOG_TMPFILE": str(copy.path)})
+        return copy
 
     def _open_job_api(self, session: JobSession, client: JobClient) -> JobApi | None:
         """The job's own socket, among its small files: nobody else can reach it, and it goes with them."""

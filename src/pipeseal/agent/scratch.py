@@ -1,7 +1,8 @@
-"""Folders for a job's own small files: made when first needed, gone with the job, or with the agent."""
+"""A job's own small files: made when first needed, gone with the job, or with the agent."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -36,3 +37,25 @@ class Scratch:
             if self._guardian is not None:
                 self._guardian.forget_folder(self._folder)
             self._folder = None
+
+
+class LogCopy:
+    """A file that holds a copy of the job's log.
+
+    Parameters:
+        folder: where it is made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="job-log-", dir=folder)
+        self.path = Path(name)
+        # Without a buffer: the job looks at it while it runs.
+        self.file = os.fdopen(descriptor, "wb", buffering=0)
+
+    def close(self) -> None:
+        """Remove it."""
+        self.path.unlink(missing_ok=True)
+        self.file.close()

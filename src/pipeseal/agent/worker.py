@@ -209,13 +209,13 @@ class Worker:
                     f"The server asks this agent to disconnect: {answer.message[:500] or 'no reason given'}"
                 )
                 return
+            self._note_pause(answer)
             if answer.job is not None and answer.action != "pause":
                 if await self._take(session, answer.job.id, registration) and self._settings.disconnect_after_job:
                     self._log.info("One job is done, as asked")
                     await self._while_paused(pings, interval)
                     return
                 continue
-            self._note_pause(answer)
             await self._wait_for_next(asked_at, interval)
 
     def _become(self, state: str) -> None:
