@@ -29,7 +29,7 @@ from pipeseal.lab.lying_server import Job, Lie, LyingServer
 from pipeseal.lab.stage import GIT_ENVIRONMENT, Actors, run_git
 
 HERE = Path(__file__).resolve().parent
-SPAWN = 4  # jobs of one build that run at a time
+SPAWN = 3  # jobs of one build that run at a time
 ALGORITHMS = ("EdDSA", "ES512", "PS512")  # those that sign in stock agents
 _END = {"passed", "failed", "canceled", "not_run"}
 
@@ -221,7 +221,7 @@ class Installation:
         ).split()[-1]
         self._registration_token = self.folder / "server" / "agent-token"
         self._api_token = (self.folder / "server" / "api-token").read_text(encoding="ascii").strip()
-        self._start_runner("runner", [], spawn=SPAWN)
+        self._start_runner("runner", ["--tags", "os=linux,system=x86_64-linux,size=large"], spawn=SPAWN)
 
     def close(self) -> None:
         """Stop everything."""
@@ -267,15 +267,15 @@ class Installation:
     def need_runner_for(self, scenario: Scenario) -> None:
         """Have the runner of a scenario that wants its own, on the queue that it names or that is named like it."""
         with self._lock:
-            if not scenario.has_own_runner or scenario.name in self._started:
-                return
             agent = scenario.agent or {}
             queue = agent.get("queue", scenario.name)
+            if not scenario.has_own_runner or queue in self._started:
+                return
             options = ["--queue", queue, *agent.get("options", ()), *agent.get(self.kind, ())]
             if scenario.hooks is not None:
                 options += ["--hooks-path", str(scenario.hooks)]
-            self._start_runner(scenario.name, options)
-            self._started.add(scenario.name)
+            self._start_runner(queue, options)
+            self._started.add(queue)
 
     def need_liar(self, slug: str, lie: Lie) -> None:
         """Have a runner on the queue `lied-to`, told `lie` about each job of the pipeline `slug`."""
@@ -328,7 +328,8 @@ class Installation:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.workshop.environment,
+                # Reporting the commit takes two more processes a job; tests/controlplane/test_stock_agent.py has it.
+                env={**self.workshop.environment, "BUILDKITE_COMMIT_RESOLVED": "true"},
                 start_new_session=True,
             )
             try:

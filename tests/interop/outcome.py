@@ -54,7 +54,7 @@ def find_differences(expect: Mapping[str, Any], outcome: Outcome, pairing: Pairi
         expect: the content of `expect.json`.
         pairing: whose variants of an expectation (`ours`, `stock`, `stock-to-ours`, ...) count.
     """
-    found = list(_compare(expect, outcome, pairing))
+    found = list(_compare(_for_pairing(expect, pairing), outcome, pairing))
     for name, job in _logged(outcome) if found else ():
         lines = [line[:_SHOWN_COLUMNS] for line in outcome.logs[job["id"]].splitlines()]
         found += [f"--- the log of {name}, {len(lines)} lines, ends with:", *lines[-_SHOWN_LINES:]]

@@ -32,10 +32,11 @@ PAIRING_NAMES = frozenset(pairing.name for pairing in PAIRINGS)
 _BUILD_MEMBERS = {
     "about", "build", "during", "http", "lie", "pairings", "because", "pull_request", "stored", "submodule", "upload",
 }  # fmt: skip
-_EXPECT_MEMBERS = {"state", "jobs", "upload", "warnings", "meta_data", "annotations", "artifacts"}
+_VARIANTS = {OURS, STOCK, *PAIRING_NAMES}
+_EXPECT_MEMBERS = {"state", "jobs", "upload", "warnings", "meta_data", "annotations", "artifacts", *_VARIANTS}
 _JOB_MEMBERS = {
     "state", "exit_status", "signal", "signal_reason", "soft_failed", "retried", "refusal", "reason",
-    "lines", "log", "absent", "times", "type", *(OURS, STOCK), *PAIRING_NAMES,
+    "lines", "log", "absent", "times", "type", *_VARIANTS,
 }  # fmt: skip
 
 
@@ -90,10 +91,11 @@ def read_scenario(folder: Path, usual_pairings: tuple[Pairing, ...] = PAIRINGS) 
         ValueError: a member or value that means nothing.
     """
     expect = _read_json(folder / "expect.json")
-    _check(folder, "expect.json", expect, _EXPECT_MEMBERS)
-    for name, jobs in expect.get("jobs", {}).items():
-        for job in jobs if isinstance(jobs, list) else [jobs]:
-            _check(folder, f"expect.json, {name}", job, _JOB_MEMBERS)
+    for variant in (expect, *(expect.get(name, {}) for name in _VARIANTS)):
+        _check(folder, "expect.json", variant, _EXPECT_MEMBERS)
+        for name, jobs in variant.get("jobs", {}).items():
+            for job in jobs if isinstance(jobs, list) else [jobs]:
+                _check(folder, f"expect.json, {name}", job, _JOB_MEMBERS)
     options = _read_json(folder / "build.json") if (folder / "build.json").exists() else {}
     _check(folder, "build.json", options, _BUILD_MEMBERS)
     unknown = set(options.get("pairings", ())) - PAIRING_NAMES

@@ -1,8 +1,8 @@
 """Every scenario with its pairings: who signs, and who verifies and runs.
 
-Scenarios in `signing` are about what is signed, and played with all pairings. Those in `running` are about how jobs
-run; whose key signed them is shown by the others, so that the pairing of our signer with the stock agent is left out.
-Those in `public` are pipelines of the kinds that people publish, with stand-ins for the plugins they use.
+Scenarios in `signing` are about what is signed, and played with all pairings. Those in `tampered` and `running` are
+about what agents refuse and how they run jobs; that stock agents take what we sign is shown by the others, so that
+this pairing is left out. Those in `public` are pipelines of the kinds that people publish, with stand-ins for plugins.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from tests.interop.scenario import PAIRINGS, STOCK, Pairing, Scenario, read_scen
 HERE = Path(__file__).resolve().parent
 SCENARIOS = [
     *read_scenarios(HERE / "scenarios" / "signing"),
+    *read_scenarios(HERE / "scenarios" / "tampered", PAIRINGS[:3]),
     *read_scenarios(HERE / "scenarios" / "running", PAIRINGS[:3]),
     *read_scenarios(HERE / "public"),
 ]
+
+
+def test_names_are_used_once() -> None:
+    names = [scenario.name for scenario in SCENARIOS]
+    assert sorted(set(names)) == sorted(names)
 
 
 def _cases(scenarios: list[Scenario]) -> list[object]:
