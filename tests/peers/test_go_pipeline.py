@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from pipeseal.pipeline.commandstep import parse_command_step
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.policy import ApprovedJob, Refused, VerificationSettings, evaluate
-from pipeseal.signing.bindings import uploader_bindings
+from pipeseal.signing.bindings import SEAL, uploader_bindings
 from pipeseal.signing.keys.jwk import parse_jwks
 from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.keys.verification_keys import VerificationKeys, parse_verification_keys
+from pipeseal.signing.seal.envelope import BuildFacts
+from pipeseal.signing.seal.make import Sealing
+from pipeseal.signing.seal.parse import parse_seal
 from pipeseal.signing.sign import sign_pipeline
 from pipeseal.signing.verify import verify_step
 
@@ -98,8 +102,12 @@ def sign_by_peer(text: str, keys: Keys) -> Any:
     return ask_peer(["sign", "--jwks", keys.private_file, "--repo", REPOSITORY_URL], text)
 
 
-def sign_by_us(text: str, keys: Keys, bindings: Mapping[str, str] | None = None) -> Any:
-    signed = sign_pipeline(parse_pipeline(text), key=keys.signing, repository_url=REPOSITORY_URL, bindings=bindings)
+def sign_by_us(
+    text: str, keys: Keys, bindings: Mapping[str, str] | None = None, sealing: Sealing | None = None
+) -> Any:
+    signed = sign_pipeline(
+        parse_pipeline(text), key=keys.signing, repository_url=REPOSITORY_URL, bindings=bindings, sealing=sealing
+    )
     return json.loads(render_json(pipeline_value(signed)))
 
 
@@ -141,6 +149,29 @@ def test_peer_verifies_what_we_sign_with_bindings(algorithm: str, tmp_path: Path
         *step["signature"]["signed_fields"]
     }
     assert_peer_verifies(jobs_of(signed, UPLOADER), keys)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_peer_verifies_what_we_seal_and_its_jobs(algorithm: str, tmp_path: Path) -> None:
+    keys = Keys(algorithm, tmp_path)
+    bindings = uploader_bindings(UPLOADER)
+    sealing = Sealing(
+        repository=REPOSITORY_URL,
+        not_before=0,
+        expires=1,
+        positions=count(),
+        build=BuildFacts(id=UPLOADER["BUILDKITE_BUILD_ID"], commit=COMMIT, branch="main"),
+        upload="0192f0a4-6666-7000-8000-00000000feed",
+    )
+    signed = sign_by_us(generate_pipeline(60), keys, bindings, sealing)
+    jobs = list(generate_jobs(signed))
+    assert all(parse_seal(job["step"]["env"][SEAL]).kid == algorithm for job in jobs)
+    assert_peer_verifies(jobs, keys, "--job")
+    changed = json.loads(json.dumps(jobs))
+    for job in changed:
+        job["step"]["env"][SEAL] = job["env"][SEAL] = job["env"][SEAL][:-4] + "AAAA"
+    verdicts = ask_peer(["verify", "--jwks", keys.public_file, "--job"], json.dumps(changed))
+    assert len(verdicts) == len(jobs) and not any(verdict["ok"] for verdict in verdicts)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

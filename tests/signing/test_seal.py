@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from jcs import canonicalize
 from joserfc import jws
 from joserfc.jwk import OKPKey
 from tests.signing import seal_vectors
-from tests.signing.seal_material import ASKED, KEYS, NOW, PAYLOAD, PRIVATE, STEP, canonical, changed, sealed
+from tests.signing.seal_material import ASKED, KEYS, NOW, PAYLOAD, PRIVATE, canonical, changed, sealed
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.commandstep import parse_command_step
@@ -23,8 +24,19 @@ from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.keys.verification_keys import VerificationKeys, parse_verification_keys
 from pipeseal.signing.seal.compare import SealedStep, verify_sealed_job
 from pipeseal.signing.seal.envelope import MAX_SEAL_CHARACTERS, VARIABLE, Audience, BuildFacts, Inherited, Parent
+from pipeseal.signing.seal.jws import TYP
 from pipeseal.signing.seal.make import make_seal
-from pipeseal.signing.seal.parse import parse_seal
+from pipeseal.signing.seal.parse import (
+    AUDIENCE,
+    BUILD,
+    ENVELOPE,
+    INHERITED,
+    PARENT,
+    PLUGIN,
+    SECRET,
+    STEP,
+    parse_seal,
+)
 from pipeseal.signing.seal.verify import VerifiedSeal, verify_seal
 
 VECTORS: dict[str, Any] = json.loads(seal_vectors.PATH.read_text(encoding="ascii"))
@@ -103,6 +115,16 @@ def test_each_code_of_the_specification_has_a_vector() -> None:
         "seal.json", "seal.canonical", "seal.version", "seal.member", "seal.early", "seal.expired", "seal.audience",
         "seal.differs", "seal.index", "seal.attempts", "matrix.permutation",
     }  # fmt: skip
+
+
+def test_the_page_has_every_member_with_its_kind() -> None:
+    page = (seal_vectors.PATH.parents[1] / "seal.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", page, re.MULTILINE)
+    schemas = (ENVELOPE, AUDIENCE, BUILD, PARENT, INHERITED, STEP, PLUGIN, SECRET)
+    assert rows == [(name, kind.words) for schema in schemas for name, kind in schema.items()]
+    assert f"{MAX_SEAL_CHARACTERS:,} characters" in page and f"`{TYP}`" in page
+    for case in VECTORS["verify"] + VECTORS["jobs"]:
+        assert case["expected"].startswith("matrix.") or case["expected"] == "ok" or f"`{case['expected']}`" in page
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
@@ -201,7 +223,7 @@ def test_digests_tell_which_member_differs() -> None:
     ours = parse_seal(sealed(PAYLOAD)).digests()
     other = parse_seal(sealed(changed("step/env/REPORTS", "elsewhere"))).digests()
     assert {name for name in ours if ours[name] != other[name]} == {"step.env"}
-    assert set(ours) == {*PAYLOAD, *(f"step.{name}" for name in STEP)} - {"step"}
+    assert set(ours) == {*PAYLOAD, *(f"step.{name}" for name in PAYLOAD["step"])} - {"step"}
 
 
 # --- any change is noticed, and nothing but our families gets out ---------------------------------------------------

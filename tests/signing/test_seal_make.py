@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -556,9 +555,3 @@ def test_seals_stand_where_a_reader_expects_them() -> None:
     assert lines[:3] == ["steps:", "  - env:", "      # about A"]
     assert lines[3].startswith(f"      {VARIABLE}: eyJ")
     assert lines[4:6] == ["      A: b # c", "      B: |"]
-
-
-def test_vectors_are_beside_their_specification() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "spec" / "seal.md"
-    text = page.read_text(encoding="utf-8")
-    assert "vectors/seals.json" in text

@@ -925,6 +925,20 @@ CODES: tuple[Code, ...] = (
         ("a script keeps BUILDKITE_JOB_ID or the token of an earlier job", "a job tries to change another one"),
         "Take both from the environment of the job that runs.",
     ),
+    Code(
+        "access.other_build",
+        "build that this job may not touch",
+        "A job asked for a build of another pipeline, or wanted to change a build that is not its own.",
+        ("a script keeps the id of another build", "a job tries to read or change what is not its own"),
+        "Read only builds of the same pipeline, and change only the job's own build.",
+    ),
+    Code(
+        "access.link",
+        "address that opens nothing",
+        "The address of an artifact's bytes was not made by this server, or it works no longer.",
+        ("an old address was used again", "the address was cut or changed on its way", "somebody tries addresses"),
+        "Search for the artifact again: each search gives new addresses.",
+    ),
     # --- request: what the control plane is asked ---------------------------------------------------------------
     Code(
         "request.malformed",
@@ -985,6 +999,28 @@ CODES: tuple[Code, ...] = (
         "Nothing: the agent asks for other work.",
     ),
     Code(
+        "state.locked",
+        "job that cannot be had yet",
+        "An agent wanted to acquire a job that waits for something else, or is being offered to another agent.",
+        ("the steps before it have not ended", "its concurrency group is full", "a person has to unblock it"),
+        "Nothing: the agent asks again.",
+    ),
+    Code(
+        "state.not_acquirable",
+        "job that cannot be acquired",
+        "An agent wanted to acquire a job that it can never have: another agent has it, it has ended, or it needs "
+        "other tags.",
+        ("the job was cancelled", "another agent was quicker", "the agent's tags are not those of the job"),
+        "Start the agent with the tags that the job needs, or acquire another job.",
+    ),
+    Code(
+        "state.not_expected",
+        "upload that is over",
+        "The bytes of an artifact came after its upload had ended.",
+        ("a request was repeated late", "a script uploads by itself"),
+        "Announce the artifact again.",
+    ),
+    Code(
         "state.not_running",
         "job that does not run",
         "Something was asked that only a running job may do.",
@@ -997,6 +1033,13 @@ CODES: tuple[Code, ...] = (
         "Somebody unblocked a job that does not wait for a person, or not any more.",
         ("two people unblocked it", "the steps before it have not ended"),
         "Look at the build.",
+    ),
+    Code(
+        "unblock.field",
+        "answer that does not fit a field",
+        "Somebody unblocked a block or input step, and an answer is missing or is not one its fields allow.",
+        ("a required field was left out", "a value that is not among the options", "a step that changed since"),
+        "Send an answer for each required field; the message names the field.",
     ),
     Code(
         "state.not_retryable",
@@ -1040,6 +1083,49 @@ CODES: tuple[Code, ...] = (
         "Another pipeline was uploaded under the same id before.",
         ("a client that does not make a new id for each upload",),
         "Make a new id for each upload, and keep it when the same upload is repeated.",
+    ),
+    # --- artifact, annotation, promise: what jobs give to the control plane ---------------------------------------
+    Code(
+        "artifact.limit",
+        "more artifacts than the limit",
+        "A build would have more artifacts than the server allows, or one is larger than it allows.",
+        ("a pattern that matches a folder of dependencies", "a very large image"),
+        "Upload fewer files, or one archive of them.",
+    ),
+    Code(
+        "artifact.conflict",
+        "batch id used twice",
+        "Other artifacts were announced under the same batch id before.",
+        ("a client that does not make a new id for each batch",),
+        "Make a new id for each batch, and keep it when the same batch is repeated.",
+    ),
+    Code(
+        "artifact.mismatch",
+        "artifact with other bytes",
+        "The bytes that came for an artifact are not those that were announced: their number or a checksum differs.",
+        ("the file changed while it was uploaded", "the bytes were damaged or changed on their way"),
+        "Upload files after the commands that write them have ended.",
+    ),
+    Code(
+        "artifact.incomplete",
+        "artifact without its bytes",
+        "An upload was said to be finished, and not all of its bytes have come.",
+        ("a request was lost and not repeated", "a script updates artifacts by itself"),
+        "Upload the file again.",
+    ),
+    Code(
+        "annotation.limit",
+        "too many annotations",
+        "A build would have more annotations than the server allows.",
+        ("a script that makes a new context for each line",),
+        "Use one context and append to it.",
+    ),
+    Code(
+        "promise.conflict",
+        "another failure was promised",
+        "A job promised to fail with one exit status, and promises another one now.",
+        ("two commands of one job promise on their own",),
+        "Promise once; the first promise stays.",
     ),
     # --- log: what the control plane makes of log chunks --------------------------------------------------------
     Code(

@@ -126,8 +126,8 @@ def _plugins(
             found = resolved[index] if index < len(resolved) else None
         if found is None:
             # A version that is an object id resolves to itself.
-            version = source.rpartition("#")[2]
-            found = ResolvedPlugin(version) if is_object_id(version) else None
+            _, mark, version = source.rpartition("#")
+            found = ResolvedPlugin(version) if mark and is_object_id(version) else None
         config = config_value(plugin.config)
         sealed.append(
             {
