@@ -138,7 +138,8 @@ def test_checkout_settings_become_variables(running: RunningServer, steps: str, 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.name))
 def test_no_endpoint_answers_without_its_token(running: RunningServer, route: Route) -> None:
     api = running.api
-    path = "/v3" + route.path.format(job_id=uuid.uuid4(), upload_id=uuid.uuid4())
+    segments = dict.fromkeys(("job_id", "upload_id", "build_id", "step", "context"), str(uuid.uuid4()))
+    path = "/v3" + route.path.format(**segments)
     body = b'{"exit_status":"0","uuid":"x","pipeline":{},"key":"k"}'
     path += "?sequence=1&offset=0&size=54" if route.name == "append_log" else ""
     missing = api.call(route.method, path, raw=body)

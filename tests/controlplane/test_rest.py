@@ -36,7 +36,7 @@ def running(tmp_path: Path) -> Iterator[RunningServer]:
 
 def test_the_reference_page_lists_every_endpoint_option_and_state() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| (GET|PUT|POST|PATCH) `(.*?)` \|", page, re.MULTILINE))
+    rows = set(re.findall(r"^\| (GET|PUT|POST|PATCH|DELETE) `(.*?)` \|", page, re.MULTILINE))
     served = {(route.method, route.path) for route in ROUTES} | {("GET", TOKEN_PATH)}
     served |= {(method, path.replace(":int", "")) for method, path, _ in ENDPOINTS}
     assert rows == served

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.connection import MAX_ANSWER_BYTES, TIMEOUT_SECONDS, Answer
 from pipeseal.agent.retries import After, Retry, constant, doubling, growing, with_retries
-from pipeseal.agentapi.job_routes import BY_NAME, job_route_path
+from pipeseal.agentapi.routes import BY_NAME, route_path
 from pipeseal.errors import MalformedInput, PipesealError, Unavailable
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class JobClient(AgentClient):
         quick_timeout_seconds: float = TIMEOUT_SECONDS,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Body:
-        path = job_route_path(name, **segments) + query
+        path = route_path(name, **segments) + query
         body = None if message is None else json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
         def attempt_once(attempt: int) -> Body:

@@ -18,6 +18,12 @@ class Limits:
         max_chunk_bytes: one log chunk, after decompression.
         max_log_bytes: one job's log.
         max_meta_data_bytes: one meta-data value.
+        max_artifact_bytes: one artifact.
+        max_artifacts_per_build: artifacts of one build.
+        artifact_part_bytes: larger artifacts come in parts of about this size, from agents that can.
+        max_annotation_bytes: the text of one annotation.
+        max_annotations_per_build: annotations of one build, those of its jobs included.
+        max_secret_bytes: the value of one secret.
     """
 
     max_jobs_per_upload: int = 500
@@ -28,3 +34,9 @@ class Limits:
     max_chunk_bytes: int = 2 * 1024 * 1024
     max_log_bytes: int = 1024 * 1024 * 1024
     max_meta_data_bytes: int = 100 * 1024
+    max_artifact_bytes: int = 10 * 1024 * 1024 * 1024
+    max_artifacts_per_build: int = 250_000
+    artifact_part_bytes: int = 64 * 1024 * 1024
+    max_annotation_bytes: int = 1024 * 1024
+    max_annotations_per_build: int = 1_000
+    max_secret_bytes: int = 64 * 1024

@@ -21,10 +21,12 @@ from pipeseal.agentapi.messages import (
     StartRequest,
 )
 from pipeseal.agentapi.routes import ROUTES, Token
+from pipeseal.controlplane.http import job_side
 from pipeseal.controlplane.http.bodies import bearer, inflate, read_body, read_json, read_number
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.services import meta_data
 from pipeseal.controlplane.services.accept_job import accept_job
+from pipeseal.controlplane.services.acquire_job import acquire_job
 from pipeseal.controlplane.services.append_log import append_log, is_known_writer
 from pipeseal.controlplane.services.authenticate import (
     verify_job_token,
@@ -32,6 +34,7 @@ from pipeseal.controlplane.services.authenticate import (
     verify_session_token,
 )
 from pipeseal.controlplane.services.finish_job import finish_job
+from pipeseal.controlplane.services.job_access import verify_held_token
 from pipeseal.controlplane.services.ping import ping
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.register_agent import disconnect_agent, heartbeat, register_agent
@@ -113,6 +116,11 @@ async def _accept_job(plane: ControlPlane, request: Request) -> Response:
     return render(await accept_job(plane, session, request.path_params["job_id"]))
 
 
+async def _acquire_job(plane: ControlPlane, request: Request) -> Response:
+    session = await verify_session_token(plane, bearer(request, _SCHEME))
+    return render(await acquire_job(plane, session, request.path_params["job_id"]))
+
+
 async def _start_job(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
     await read_json(request, StartRequest, plane.settings.limits.max_body_bytes, empty=StartRequest())
@@ -179,25 +187,43 @@ async def _upload_state(plane: ControlPlane, request: Request) -> Response:
 async def _set_meta_data(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
     item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
-    await meta_data.set_meta_data(plane, request.path_params["job_id"], token, item)
+    await meta_data.set_meta_data(plane, request.path_params["job_id"], token, [item])
     return render({})
+
+
+class _MetaDataBatch(msgspec.Struct):
+    items: list[MetaDataItem]
+
+
+async def _set_meta_data_batch(plane: ControlPlane, request: Request) -> Response:
+    token = bearer(request, _SCHEME)
+    batch = await read_json(request, _MetaDataBatch, plane.settings.limits.max_upload_bytes)
+    await meta_data.set_meta_data(plane, request.path_params["job_id"], token, batch.items)
+    return render({})
+
+
+def _meta_data_of(request: Request, token: str) -> meta_data.Find:
+    """Of which build: that of the job in the path, or the build in the path."""
+    if "build_id" in request.path_params:
+        return meta_data.build_by_id(request.path_params["build_id"], token)
+    return meta_data.build_of_job(request.path_params["job_id"], token)
 
 
 async def _get_meta_data(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
     item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
-    return render(await meta_data.get_meta_data(plane, request.path_params["job_id"], token, item.key))
+    return render(await meta_data.get_meta_data(plane, _meta_data_of(request, token), item.key))
 
 
 async def _has_meta_data(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
     item = await read_json(request, MetaDataItem, plane.settings.limits.max_body_bytes)
-    keys = await meta_data.list_meta_data(plane, request.path_params["job_id"], token)
+    keys = await meta_data.list_meta_data(plane, _meta_data_of(request, token))
     return render(MetaDataExists(exists=item.key in keys))
 
 
 async def _list_meta_data(plane: ControlPlane, request: Request) -> Response:
-    return render(await meta_data.list_meta_data(plane, request.path_params["job_id"], bearer(request, _SCHEME)))
+    return render(await meta_data.list_meta_data(plane, _meta_data_of(request, bearer(request, _SCHEME))))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -218,15 +244,44 @@ HANDLERS: dict[str, Handler] = {
     "get_meta_data": _get_meta_data,
     "has_meta_data": _has_meta_data,
     "list_meta_data": _list_meta_data,
+    "set_meta_data_batch": _set_meta_data_batch,
+    "get_build_meta_data": _get_meta_data,
+    "has_build_meta_data": _has_meta_data,
+    "list_build_meta_data": _list_meta_data,
+    "acquire_job": _acquire_job,
+    "stop_agent": job_side.stop_agent,
+    "pause_agent": job_side.pause_agent,
+    "resume_agent": job_side.resume_agent,
+    "update_job": job_side.update_job,
+    "promise_failure": job_side.promise_failure,
+    "annotate": job_side.annotate,
+    "remove_annotation": job_side.remove_annotation,
+    "get_secret": job_side.get_job_secret,
+    "request_oidc_token": job_side.request_token,
+    "export_step": job_side.export_step,
+    "update_step": job_side.update_step,
+    "cancel_step": job_side.cancel_step,
+    "cancel_build": job_side.cancel_build,
+    "create_artifacts": job_side.create_artifacts,
+    "update_artifacts": job_side.update_artifacts,
+    "search_artifacts": job_side.search_artifacts,
 }
+# Their values may hold slashes, which arrive decoded.
+_WITH_SLASHES = ("context", "step")
 
 
 def agent_routes(plane: ControlPlane) -> list[Route]:
     """The endpoints of the Agent API, all below `/v3`."""
     return [
-        Route(PREFIX + route.path, _bound(plane, HANDLERS[route.name], route.token), methods=[route.method])
+        Route(PREFIX + _mounted(route.path), _bound(plane, HANDLERS[route.name], route.token), methods=[route.method])
         for route in ROUTES
     ] + [Route(PREFIX + TOKEN_PATH, _bound(plane, _describe_token, Token.REGISTRATION), methods=["GET"])]
+
+
+def _mounted(path: str) -> str:
+    for name in _WITH_SLASHES:
+        path = path.replace(f"{{{name}}}", f"{{{name}:path}}")
+    return path
 
 
 def _bound(plane: ControlPlane, handler: Handler, token: Token) -> Callable[[Request], Awaitable[Response]]:
@@ -246,6 +301,8 @@ def _is_small(request: Request) -> bool:
 
 async def _check_job_token(plane: ControlPlane, request: Request) -> None:
     """Check a job's token before its body is read: strangers cannot fill the server's memory."""
-    job_id, token = request.path_params["job_id"], bearer(request, _SCHEME)
-    if not is_known_writer(plane, job_id, token):
+    job_id, token = request.path_params.get("job_id"), bearer(request, _SCHEME)
+    if job_id is None:
+        await plane.database.read(lambda tx: verify_held_token(tx, token))
+    elif not is_known_writer(plane, job_id, token):
         await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))

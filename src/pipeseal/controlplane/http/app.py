@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from pipeseal import __version__
 from pipeseal.controlplane.http.agent_api import agent_routes
+from pipeseal.controlplane.http.artifacts import artifact_routes
+from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -44,7 +46,13 @@ def make_app(plane: ControlPlane) -> Starlette:
         return render({"status": "ok", "version": __version__})
 
     return Starlette(
-        routes=[*agent_routes(plane), *rest_routes(plane), Route("/healthz", healthz)],
+        routes=[
+            *agent_routes(plane),
+            *artifact_routes(plane),
+            *oidc_routes(plane),
+            *rest_routes(plane),
+            Route("/healthz", healthz),
+        ],
         lifespan=lifespan,
         exception_handlers={
             PipesealError: render_known,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pipeseal.controlplane.http.bodies import read_number
+from pipeseal.controlplane.http.ranges import parse_range
 from pipeseal.controlplane.services.append_log import read_log
 from pipeseal.controlplane.services.plane import ControlPlane
 
@@ -35,7 +35,7 @@ async def send_log(plane: ControlPlane, request: Request, job: dict[str, Any], *
     headers = {"Accept-Ranges": "bytes"}
     wanted = request.headers.get("range")
     if wanted is not None:
-        found = _read_range(wanted, part.available)
+        found = parse_range(wanted, part.available)
         if found is None:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{part.available}"})
         start, end = found
@@ -52,19 +52,6 @@ async def _send_from(plane: ControlPlane, request: Request, job_id: str) -> Resp
     ended = part.ended and start + len(part.data) >= part.available
     headers = {"X-Log-Ended": "true" if ended else "false", "X-Log-Bytes": str(part.available)}
     return Response(part.data, headers=headers, media_type="text/plain; charset=utf-8")
-
-
-def _read_range(text: str, available: int) -> tuple[int, int] | None:
-    """Start and end of a single byte range; None when it cannot be satisfied. # RFC 9110 14.1.2"""
-    match = re.fullmatch(r"bytes=([0-9]{0,15})-([0-9]{0,15})", text.strip())
-    if match is None or not (match[1] or match[2]):
-        return None
-    if not match[1]:
-        start, end = max(0, available - int(match[2])), available
-    else:
-        start = int(match[1])
-        end = min(int(match[2]) + 1, available) if match[2] else available
-    return (start, end) if start < end else None
 
 
 async def _bytes(plane: ControlPlane, job_id: str, start: int, end: int) -> AsyncIterator[bytes]:

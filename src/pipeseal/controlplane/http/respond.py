@@ -15,14 +15,23 @@ from pipeseal.errors import PipesealError, Unavailable, VerificationError, escap
 
 _log = logging.getLogger("pipeseal.server")
 _encoder = msgspec.json.Encoder()
+_RETRY_SECONDS = "2"  # agents that ask for a job which is not to be had yet count in seconds, not dates
 
 # Codes whose status is not that of their family (422, 401 or 503). An agent reads statuses, not codes: it repeats a
 # request after a 5xx and takes any 4xx as final.
 _STATUS = {
     "access.other_job": 403,
+    "access.other_build": 403,
+    "access.link": 403,
+    "artifact.limit": 403,
+    "annotation.limit": 403,
     "request.not_found": 404,
     "request.method": 405,
     "state.unavailable": 409,
+    "state.not_expected": 409,
+    "state.locked": 423,
+    "artifact.conflict": 409,
+    "promise.conflict": 409,
     "request.too_large": 413,
     "log.limit": 413,
 }
@@ -51,7 +60,8 @@ async def render_known(request: Request, error: Exception) -> Response:
     if status >= 500:
         _log.error("%s %s: %s", request.method, escape_control(request.url.path), escape_control(error.message))
     message = f"{error.message} ({error.help})" if error.help else error.message
-    return render(ErrorMessage(message=message, code=error.code), status)
+    headers = {"Retry-After": _RETRY_SECONDS} if status == 423 else None
+    return render(ErrorMessage(message=message, code=error.code), status, headers)
 
 
 async def render_http(request: Request, error: Exception) -> Response:

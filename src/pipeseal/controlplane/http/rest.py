@@ -20,6 +20,7 @@ from starlette.routing import Route
 from pipeseal.controlplane.http.bodies import bearer, read_json, read_number
 from pipeseal.controlplane.http.log_download import send_log
 from pipeseal.controlplane.http.respond import render
+from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
 from pipeseal.controlplane.http.shapes import agent_shape, build_shape, job_shape, pipeline_shape
 from pipeseal.controlplane.services import create_build as builds
 from pipeseal.controlplane.services.authenticate import not_found, verify_api_token
@@ -319,6 +320,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _JOB + "/log.txt", _show_log),
     ("PUT", _JOB + "/unblock", _unblock),
     ("PUT", _JOB + "/retry", _retry),
+    *ARTIFACT_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeseal.controlplane.domain.build import FINISHED, derive_state
+from pipeseal.controlplane.domain.build import FINISHED, BuildState, derive_state
 from pipeseal.controlplane.domain.job import ACTIVE, JobState, move
 from pipeseal.controlplane.domain.retry import Ending, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
@@ -64,6 +64,8 @@ def advance_build(
         states = job_store.count_states(tx, build_id)
     build = build_store.get_build(tx, build_id)
     state = derive_state(states, cancel_asked=build["cancel_asked_at"] is not None)
+    if state is BuildState.RUNNING and job_store.has_promised_failure(tx, build_id):
+        state = BuildState.FAILING
     if build_store.set_state(tx, build_id, state, now=now) and state in FINISHED:
         number = build["number"]
         tx.after_commit(lambda: _log.info("build %s (#%d) %s", build_id, number, state))

@@ -17,6 +17,7 @@ from pipeseal.controlplane.domain.job import RETRYABLE, JobState
 from pipeseal.controlplane.domain.retry import read_manual
 from pipeseal.controlplane.services.advance_build import advance_build, leave_group
 from pipeseal.controlplane.services.authenticate import not_found
+from pipeseal.controlplane.services.job_access import own_build, verify_held_token
 from pipeseal.controlplane.services.plan_pipeline import plan_pipeline, read_steps, run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.upload_pipeline import add_plan, facts_of
@@ -212,32 +213,46 @@ async def cancel_build(plane: ControlPlane, slug: str, number: int) -> None:
     Raises:
         MalformedInput: `request.not_found`.
     """
-    now = plane.now()
-    deadline = now + int(plane.settings.cancel_timeout * 1_000_000)
 
     def change(tx: Transaction) -> None:
         build = build_store.find_build(tx, slug, number)
         if build is None:
             raise not_found("such build")
-        if build["finished_at"] is not None:
-            return
-        build_id = build["id"]
-        rows = tx.all(
-            "SELECT id, concurrency_group FROM jobs WHERE build_id = :build_id AND finished_at IS NULL",
-            build_id=build_id,
-        )
-        where = "build_id = :build_id AND state IN ('waiting', 'blocked', 'limited', 'scheduled')"
-        reason = "the build was cancelled"
-        job_store.move_jobs(tx, JobState.CANCELED, where, now=now, reason=reason, build_id=build_id)
-        job_store.ask_to_stop(tx, JobState.CANCELING, "build_id = :build_id", deadline=deadline, build_id=build_id)
-        tx.run("UPDATE builds SET cancel_asked_at = :now WHERE id = :id", now=now, id=build_id)
-        for row in rows:
-            leave_group(tx, plane, row, now=now)
-        advance_build(tx, plane, build_id, now=now)
-        job_ids = [row["id"] for row in rows]
-        tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.discard_all(job_ids)))
+        _cancel(tx, plane, build)
 
     await plane.database.write(change)
+
+
+async def cancel_build_by_job(plane: ControlPlane, build_id: str, token: str) -> None:
+    """One of a build's own jobs cancels it.
+
+    Raises:
+        VerificationError: `access.unknown_token`, `access.other_build`.
+        MalformedInput: `state.not_running`, `request.not_found`.
+    """
+    await plane.database.write(lambda tx: _cancel(tx, plane, own_build(tx, verify_held_token(tx, token), build_id)))
+
+
+def _cancel(tx: Transaction, plane: ControlPlane, build: Row) -> None:
+    if build["finished_at"] is not None:
+        return
+    now = plane.now()
+    deadline = now + int(plane.settings.cancel_timeout * 1_000_000)
+    build_id = build["id"]
+    rows = tx.all(
+        "SELECT id, concurrency_group FROM jobs WHERE build_id = :build_id AND finished_at IS NULL",
+        build_id=build_id,
+    )
+    where = "build_id = :build_id AND state IN ('waiting', 'blocked', 'limited', 'scheduled')"
+    reason = "the build was cancelled"
+    job_store.move_jobs(tx, JobState.CANCELED, where, now=now, reason=reason, build_id=build_id)
+    job_store.ask_to_stop(tx, JobState.CANCELING, "build_id = :build_id", deadline=deadline, build_id=build_id)
+    tx.run("UPDATE builds SET cancel_asked_at = :now WHERE id = :id", now=now, id=build_id)
+    for row in rows:
+        leave_group(tx, plane, row, now=now)
+    advance_build(tx, plane, build_id, now=now)
+    job_ids = [row["id"] for row in rows]
+    tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.discard_all(job_ids)))
 
 
 async def unblock_job(plane: ControlPlane, slug: str, number: int, job_id: str, fields: dict[str, str]) -> None:

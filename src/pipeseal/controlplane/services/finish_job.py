@@ -53,6 +53,9 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         job = verify_job_token(tx, job_id, token)
         if JobState(job["state"]) not in HELD:
             return None
+        kept = ending
+        if job["promised_exit_status"] is not None and ending.exit_status == 0:
+            kept = ending._replace(exit_status=job["promised_exit_status"])  # a promise is kept
         if missing:
             seal_log(tx, job_id, missing)
         if request.ignore_agent_in_dispatches and job["agent_id"] is not None:
@@ -61,7 +64,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
             tx,
             plane,
             job,
-            ending,
+            kept,
             now=now,
             by_agent=True,
             reason=reason,

@@ -131,14 +131,19 @@ async def disconnect_agent(plane: ControlPlane, session: Session) -> None:
     _log.info("agent %s (%s) disconnected", escape_control(session.name), session.id)
 
 
-async def pause_agent(plane: ControlPlane, agent_id: str, paused: bool, note: str = "") -> None:
+async def pause_agent(
+    plane: ControlPlane, agent_id: str, paused: bool, note: str = "", *, until: int | None = None
+) -> None:
     """Pause an agent, so that it takes no further job, or let it go on.
+
+    Parameters:
+        until: when it goes on by itself, microseconds since the epoch; None for never.
 
     Raises:
         MalformedInput: `request.not_found`, no such agent is connected.
     """
     session = _connected(plane, agent_id)
-    await plane.database.write(lambda tx: agent_store.set_paused(tx, agent_id, paused, note))
+    await plane.database.write(lambda tx: agent_store.set_paused(tx, agent_id, paused, note, until))
     session.paused, session.pause_note = paused, note
     session.told_paused = session.told_paused and not paused
     plane.dispatcher.wake(session)

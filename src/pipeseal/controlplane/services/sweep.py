@@ -71,6 +71,12 @@ async def sweep(plane: ControlPlane) -> None:
         plane.dispatcher.wake(session)
         name = escape_control(session.name)
         _log.warning("agent %s (%s) is lost, its jobs: %s", name, session.id, ", ".join(ended) or "none")
+    if await plane.database.read(lambda tx: agent_store.has_due(tx, now)):
+        for agent_id in await plane.database.write(lambda tx: agent_store.resume_due(tx, now)):
+            paused = plane.sessions.get(agent_id)
+            if paused is not None:
+                paused.paused, paused.pause_note = False, ""
+                plane.dispatcher.wake(paused)
     if await plane.database.read(lambda tx: job_store.overdue_jobs(tx, now)):
         await plane.database.write(lambda tx: _end_overdue(tx, plane, now))
 

@@ -31,14 +31,33 @@ def set_agent_state(tx: Transaction, agent_id: str, state: str, *, now: int, kee
     )
 
 
-def set_paused(tx: Transaction, agent_id: str, paused: bool, note: str) -> None:
-    """Pause or resume an agent."""
+def set_paused(tx: Transaction, agent_id: str, paused: bool, note: str, until: int | None = None) -> None:
+    """Pause or resume an agent.
+
+    Parameters:
+        until: when it is resumed by itself, microseconds since the epoch; None for never.
+    """
     tx.run(
-        "UPDATE agents SET paused = :paused, pause_note = :note WHERE id = :id",
+        "UPDATE agents SET paused = :paused, pause_note = :note, paused_until = :until WHERE id = :id",
         id=agent_id,
         paused=int(paused),
         note=note,
+        until=until,
     )
+
+
+def resume_due(tx: Transaction, now: int) -> list[str]:
+    """Resume the agents whose pause is over; returns their ids."""
+    rows = tx.all(
+        "UPDATE agents SET paused = 0, pause_note = '', paused_until = NULL WHERE paused_until <= :now RETURNING id",
+        now=now,
+    )
+    return [row["id"] for row in rows]
+
+
+def has_due(tx: Transaction, now: int) -> bool:
+    """Whether an agent's pause is over."""
+    return tx.one("SELECT 1 AS one FROM agents WHERE paused_until <= :now LIMIT 1", now=now) is not None
 
 
 def set_ignored(tx: Transaction, agent_id: str) -> None:

@@ -167,6 +167,42 @@ def ask_to_stop(tx: Transaction, wanted: JobState, where: str, *, deadline: int,
     )
 
 
+def set_timeout(tx: Transaction, job_id: str, *, minutes: int) -> None:
+    """Give a job that an agent holds another timeout, counted from its start."""
+    tx.run(
+        "UPDATE jobs SET timeout_minutes = :minutes, deadline_at = CASE WHEN state = 'running' "
+        "THEN started_at + :minutes * 60000000 ELSE deadline_at END WHERE id = :id",
+        minutes=minutes,
+        id=job_id,
+    )
+
+
+def set_promise(tx: Transaction, job_id: str, *, exit_status: int, reason: str, soft: bool) -> None:
+    """Note that a running job will fail.
+
+    Parameters:
+        soft: its step forgives that failure.
+    """
+    tx.run(
+        "UPDATE jobs SET promised_exit_status = :exit_status, promised_reason = :reason, promised_soft = :soft "
+        "WHERE id = :id",
+        exit_status=exit_status,
+        reason=reason,
+        soft=int(soft),
+        id=job_id,
+    )
+
+
+def has_promised_failure(tx: Transaction, build_id: str) -> bool:
+    """Whether a job of a build that has not ended promised a failure that its step does not forgive."""
+    row = tx.one(
+        "SELECT 1 AS one FROM jobs WHERE build_id = :build_id AND promised_exit_status IS NOT NULL "
+        "AND finished_at IS NULL AND promised_soft = 0 LIMIT 1",
+        build_id=build_id,
+    )
+    return row is not None
+
+
 def end_job(
     tx: Transaction,
     job_id: str,
