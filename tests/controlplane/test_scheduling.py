@@ -200,6 +200,18 @@ def test_replace_takes_out_what_has_not_begun(running: RunningServer) -> None:
         ({"steps": [{"command": "x", "concurrency": 1}]}, "upload.step", "concurrency"),
         ({"steps": [{"command": "{{matrix.b}}", "matrix": ["a"]}]}, "upload.step", "matrix"),
         ({"steps": [{"command": "x", "agents": 5}]}, "upload.step", "agents"),
+        ({"steps": [{"command": "x", "if": "true", "branches": "main"}]}, "upload.step", "together"),
+        ({"steps": [{"command": "x", "cancel_on_build_failing": "perhaps"}]}, "upload.step", "cancel_on"),
+        ({"steps": [{"command": "x", "concurrency_method": "fair"}]}, "upload.step", "concurrency_method"),
+        ({"steps": [{"command": "x", "retry": {"manual": {"allowed": "often"}}}]}, "upload.step", "allowed"),
+        ({"steps": [{"block": "x", "fields": [{"key": "a"}]}]}, "upload.step", "field 1"),
+        ({"steps": [{"block": "x", "fields": [{"text": "a", "key": "a b"}]}]}, "upload.step", "`key`"),
+        ({"steps": [{"block": "x", "fields": [{"select": "a", "key": "a"}]}]}, "upload.step", "`options`"),
+        ({"steps": [{"block": "x", "blocked_state": "sad"}]}, "upload.step", "blocked_state"),
+        ({"steps": [{"trigger": "No Slug"}]}, "upload.step", "slug"),
+        ({"steps": [{"trigger": "other", "build": {"brunch": "x"}}]}, "upload.step", "'brunch'"),
+        ({"steps": [{"trigger": "other", "async": "later"}]}, "upload.step", "async"),
+        ({"notify": [{"webhook": "ftp://x"}], "steps": []}, "notification.url", "ftp"),
         ({"steps": 5}, "request.malformed", "steps"),
         ([], "request.malformed", "object"),
     ],
@@ -262,33 +274,172 @@ def test_matrix_parallel_and_groups_expand(running: RunningServer) -> None:
     running.api.wait_build("passed")
 
 
-def test_skip_branches_if_and_trigger_are_not_run_and_say_why(running: RunningServer) -> None:
+def test_skip_branches_and_if_are_not_run_and_say_why(running: RunningServer) -> None:
     steps = """
 steps:
   - {command: a, key: a, skip: "not today"}
   - {command: b, key: b, branches: "release/* !release/old"}
   - {command: c, key: c, if: 'build.branch == "main" && build.message =~ /deploy/'}
   - {command: d, key: d, if: 'build.branch == "dev" || build.env("X") == "1"'}
-  - {trigger: other, key: t}
-  - {command: e, key: e, depends_on: t}
+  - {command: e, key: e, if: false}
+  - {command: f, key: f, if: true, depends_on: [a, b, c, e]}
 """
     running.api.create_pipeline(steps)
     build = running.api.create_build(branch="dev", message="x")
-    assert any("trigger" in warning for warning in build["warnings"])
-    states = job_states(build)
-    assert states == {
-        "a": "skipped",
-        "b": "skipped",
-        "c": "skipped",
-        "d": "scheduled",
-        "t": "broken",
-        "e": "waiting_failed",
-    }
+    assert build["warnings"] == []
+    states = {"a": "skipped", "b": "broken", "c": "broken", "d": "scheduled", "e": "broken", "f": "scheduled"}
+    assert job_states(build) == states
     assert find_job(build, "a")["reason"] == "not today"
-    assert "release" not in find_job(build, "a")["reason"]
     assert "'dev'" in find_job(build, "b")["reason"]
-    FakeAgent(running.api).run()
-    assert running.api.wait_build("failed")["state"] == "failed"
+    assert find_job(build, "e")["reason"] == "its condition is false: False"
+    agent = FakeAgent(running.api)
+    agent.run()
+    agent.run()
+    running.api.wait_build("passed")
+
+
+def test_a_wait_that_is_left_out_is_no_wait_but_the_one_before_it_is(running: RunningServer) -> None:
+    steps = (
+        "steps: [{command: a, key: a}, {wait: ~, key: w}, {command: b, key: b}, {wait: ~, if: false, key: x}, "
+        "{block: stop, branches: other, key: y}, {command: c, key: c}]"
+    )
+    agent = build_of(running, steps)
+    states = job_states(running.api.build())
+    assert (states["x"], states["y"], states["b"], states["c"]) == ("broken", "broken", "waiting", "waiting")
+    agent.run()
+    states = job_states(running.api.build())
+    assert (states["b"], states["c"]) == ("scheduled", "scheduled")
+
+
+def test_conditions_of_one_upload_share_one_budget(running: RunningServer) -> None:
+    job = build_of(running, "steps: [{command: up, key: up}]", message="x" * 60_000).take()
+    step = {"command": "x", "if": "build.message =~ /(a|b|c|d|e|f|g)+z{1,50}$/"}
+    assert job.upload({"steps": [step]}).status == 200
+    answer = job.upload({"steps": [step] * 60})
+    assert (answer.status, answer.json["code"]) == (422, "condition.limit")
+    assert answer.json["message"].startswith("step ")
+
+
+def test_what_is_said_and_not_honoured_is_named_in_a_warning(running: RunningServer) -> None:
+    steps = """
+agens: {queue: x}
+base: &base {soft_fail: false}
+image: alpine
+notify: [{slack: "#x"}]
+steps:
+  - {command: a, key: a, <<: *base, paralellism: 3, cache: node_modules, notify: [{slack: x}]}
+  - {block: b, allowed_teams: [x], prompt: hm}
+  - {trigger: other, env: {A: b}}
+  - {wait: ~, nonsense: 1}
+"""
+    running.api.create_pipeline(steps)
+    warnings = running.api.create_build()["warnings"]
+    assert [warning.split(": ", 1)[0] for warning in warnings] == [
+        "the pipeline",
+        "the pipeline",
+        "step 1 (a)",
+        "step 1 (a)",
+        "step 1 (a)",
+        "step 2",
+        "step 3",
+        "step 4",
+        "the pipeline",
+    ]
+    text = "\n".join(warnings)
+    for words in (
+        "did you mean `agents`?",
+        "(`image`)",
+        "did you mean `parallelism`?",
+        "(`cache`)",
+        "no notifications of steps",
+        "(`allowed_teams`)",
+        "variables for the triggered build",
+        "a wait step has no `nonsense` here",
+        "nothing to 'slack'",
+    ):
+        assert words in text, words
+
+
+def test_a_failing_build_stops_the_steps_that_ask_for_it(running: RunningServer) -> None:
+    steps = (
+        "steps: [{command: a, key: a}, {command: b, key: b, cancel_on_build_failing: true}, "
+        "{command: c, key: c, cancel_on_build_failing: true}, {command: d, key: d}]"
+    )
+    build_of(running, steps)
+    agents = [FakeAgent(running.api) for _ in range(2)]
+    jobs = {job.env["BUILDKITE_STEP_KEY"]: job for job in (agent.take() for agent in agents)}
+    assert set(jobs) == {"a", "b"}
+    jobs["a"].finish(1)
+    build = running.api.build()
+    assert job_states(build) == {"a": "failed", "b": "canceling", "c": "canceled", "d": "scheduled"}
+    assert build["state"] == "failing"
+    assert find_job(build, "c")["reason"] == "the build is failing"
+    jobs["b"].finish(-1, signal="SIGTERM", signal_reason="cancel")
+    agents[0].run(0)
+    assert job_states(running.api.wait_build("failed"))["b"] == "canceled"
+
+
+@pytest.mark.parametrize(
+    ("manual", "exit_status", "refusal"),
+    [
+        ("{permit_on_passed: false}", 0, "its step permits no retry of a job that passed"),
+        ("{permit_on_passed: false}", 1, ""),
+        ("{allowed: false, reason: ask Ann}", 1, "ask Ann"),
+        ("false", 1, "manual retries are switched off for this step"),
+        ("true", 0, ""),
+    ],
+)
+def test_a_step_says_whether_people_may_retry_it(
+    running: RunningServer, manual: str, exit_status: int, refusal: str
+) -> None:
+    agent = build_of(running, f"steps: [{{command: a, key: a, retry: {{manual: {manual}}}}}]")
+    job = agent.run(exit_status)
+    answer = running.api.rest("PUT", f"/pipelines/demo/builds/1/jobs/{job.id}/retry")
+    if refusal:
+        assert (answer.status, answer.json["code"]) == (422, "state.not_retryable")
+        assert refusal in answer.json["message"]
+    else:
+        assert answer.status == 200, answer.json
+
+
+def test_answers_to_the_fields_of_a_block_are_checked_and_kept(running: RunningServer) -> None:
+    steps = """
+steps:
+  - block: Release
+    key: ok
+    prompt: Sure?
+    blocked_state: running
+    fields:
+      - {text: Version, key: version, format: "[0-9]+[.][0-9]+"}
+      - {text: Note, key: note, required: false}
+      - {select: Where, key: where, default: eu, options: [{label: EU, value: eu}, {label: US, value: us}]}
+      - select: What
+        key: what
+        multiple: true
+        required: false
+        options: [{label: A, value: a}, {label: B, value: b}]
+"""
+    running.api.create_pipeline(steps)
+    build = running.api.create_build()
+    block = find_job(build, "ok")
+    assert (build["state"], block["prompt"], block["blocked_state"]) == ("blocked", "Sure?", "running")
+    assert [field["key"] for field in block["fields"]] == ["version", "note", "where", "what"]
+    path = f"/pipelines/demo/builds/1/jobs/{block['id']}/unblock"
+    for fields, words in (
+        ({}, "'version' (Version) needs an answer"),
+        ({"version": "one"}, "does not match its `format`"),
+        ({"version": "1.0", "where": "mars"}, "'mars' is not an option"),
+        ({"version": "1.0", "what": "a\nc"}, "'c' is not an option"),
+        ({"version": "1.0", "whence": "x"}, "no field 'whence'"),
+    ):
+        answer = running.api.rest("PUT", path, {"fields": fields})
+        assert (answer.status, answer.json["code"]) == (422, "unblock.field")
+        assert words in answer.json["message"]
+    assert running.api.build()["meta_data"] == {}
+    answer = running.api.rest("PUT", path, {"fields": {"version": "1.12", "what": "a\nb"}})
+    assert answer.json["state"] == "passed"
+    assert running.api.build()["meta_data"] == {"version": "1.12", "where": "eu", "what": "a\nb"}
+    running.api.wait_build("passed")
 
 
 def test_a_failed_job_is_retried_as_its_step_asks(running: RunningServer) -> None:
@@ -373,7 +524,10 @@ def test_a_timeout_stops_the_job(running: RunningServer) -> None:
 
 
 def test_a_block_waits_for_a_person(running: RunningServer) -> None:
-    steps = "steps: [{command: a, key: a}, {block: Deploy, key: ok}, {command: b, key: b}]"
+    steps = (
+        "steps: [{command: a, key: a}, {block: Deploy, key: ok, fields: [{text: Why, key: why}]}, "
+        "{command: b, key: b}]"
+    )
     agent = build_of(running, steps)
     block = find_job(running.api.build(), "ok")
     answer = running.api.rest("PUT", f"/pipelines/demo/builds/1/jobs/{block['id']}/unblock", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from pipeseal.controlplane.domain.job import ACTIVE, ENDED, HELD, UNSUCCESSFUL, JobState
+from pipeseal.controlplane.domain.job import ACTIVE, ENDED, HELD, LEFT_OUT, UNSUCCESSFUL, JobState
 
 
 class BuildState(StrEnum):
@@ -19,17 +19,21 @@ class BuildState(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     CANCELED = "canceled"
+    SKIPPED = "skipped"  # a newer build of its branch made it needless before it began
 
 
-FINISHED = frozenset({BuildState.PASSED, BuildState.FAILED, BuildState.CANCELED})
+FINISHED = frozenset({BuildState.PASSED, BuildState.FAILED, BuildState.CANCELED, BuildState.SKIPPED})
 
 
-def derive_state(jobs: Iterable[tuple[JobState, bool, int]], *, cancel_asked: bool) -> BuildState:
+def derive_state(
+    jobs: Iterable[tuple[JobState, bool, int]], *, cancel_asked: bool, superseded: bool = False
+) -> BuildState:
     """The state of a build.
 
     Parameters:
         jobs: `(state, soft_failed, count)` for the jobs of the build; retried ones left out.
         cancel_asked: whether somebody cancelled the build.
+        superseded: a newer build made it needless before it began.
 
     Returns:
         The build's state; `passed` for a build without jobs.
@@ -37,13 +41,15 @@ def derive_state(jobs: Iterable[tuple[JobState, bool, int]], *, cancel_asked: bo
     failed = started = active = held = blocked = waiting = False
     for state, soft_failed, _count in jobs:
         failed = failed or (state in UNSUCCESSFUL and not soft_failed)
-        started = started or state in HELD or (state in ENDED and state is not JobState.SKIPPED)
+        started = started or state in HELD or (state in ENDED and state not in LEFT_OUT)
         active = active or state in ACTIVE
         held = held or state in HELD
         blocked = blocked or state is JobState.BLOCKED
         waiting = waiting or state is JobState.WAITING
     if cancel_asked:
         return BuildState.CANCELING if held else BuildState.CANCELED
+    if superseded and not (active or blocked or waiting):
+        return BuildState.SKIPPED
     if active:
         if failed:
             return BuildState.FAILING

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeseal.controlplane.domain.build_origin import TRIGGERED_FROM
 from pipeseal.pipeline.steps import Checkout
 
 NO_PULL_REQUEST = "false"
@@ -25,6 +26,7 @@ class JobFacts:
         pull_request: its number as text, or `false`.
         plugins: canonical JSON text of the step's plugins; empty when it has none.
         agent_variables: `BUILDKITE_AGENT_META_DATA_*` of the agent that took the job.
+        origin_env: what is known of how the build came to be (`BuildOrigin`).
         group: `(id, key, label)` of the innermost group around the step.
     """
 
@@ -63,6 +65,7 @@ class JobFacts:
     agent_name: str
     agent_variables: Mapping[str, str]
     group: tuple[str, str, str] | None = None
+    origin_env: Mapping[str, str] = field(default_factory=dict)
     pipeline_env: Mapping[str, str] = field(default_factory=dict)
     build_env: Mapping[str, str] = field(default_factory=dict)
     step_env: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +115,7 @@ def job_environment(facts: JobFacts) -> dict[str, str]:
         "BUILDKITE_AGENT_NAME": facts.agent_name,
         "BUILDKITE_COMPUTE_TYPE": "self-hosted",
         **facts.agent_variables,
+        **facts.origin_env,
     }
     # Present only when they say something; otherwise not even a user variable of that name gets through.
     optional: dict[str, str] = {
@@ -125,6 +129,7 @@ def job_environment(facts: JobFacts) -> dict[str, str]:
         "BUILDKITE_GROUP_ID": facts.group[0] if facts.group else "",
         "BUILDKITE_GROUP_KEY": facts.group[1] if facts.group else "",
         "BUILDKITE_GROUP_LABEL": facts.group[2] if facts.group else "",
+        **{name: facts.origin_env.get(name, "") for name in TRIGGERED_FROM},
     }
     for name, value in optional.items():
         if value:

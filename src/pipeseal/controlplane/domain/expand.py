@@ -2,33 +2,42 @@
 
 The text of each step is kept exactly as it was uploaded, signature included: it goes to the agent byte for byte. What
 this module reads out of it (rules, counts, dependencies) is for scheduling only.
-What this server cannot honour is never dropped in silence: a step whose meaning would change is not run (`broken`,
-with the reason), a lesser thing is named in a warning.
+What this server cannot honour is never dropped in silence: `known_members` has what there is, and the warnings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import msgspec
 
 from pipeseal.controlplane.domain.agents import Rules, read_rules
 from pipeseal.controlplane.domain.branches import parse_branches
-from pipeseal.controlplane.domain.conditions import ConditionFacts, evaluate_condition, parse_condition
+from pipeseal.controlplane.domain.combinations import over_limit, read_combinations
+from pipeseal.controlplane.domain.conditions import (
+    ConditionFacts,
+    MatchBudget,
+    evaluate_condition,
+    parse_condition,
+)
 from pipeseal.controlplane.domain.dependencies import Dependency, read_depends_on
+from pipeseal.controlplane.domain.fields import read_blocked_state, read_fields
 from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.known_members import member_warnings
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.members import (
     read_count,
+    read_flag,
     read_priority,
     read_skip,
     read_timeout,
     step_kind,
 )
+from pipeseal.controlplane.domain.notifications import parse_notify
 from pipeseal.controlplane.domain.retry import check_retry, check_soft_fail
+from pipeseal.controlplane.domain.triggers import read_trigger
 from pipeseal.errors import MalformedInput, PipesealError
 from pipeseal.pipeline.steps import CommandStep
 
@@ -46,7 +55,7 @@ class BuildFacts:
     """
 
     branch: str
-    variables: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    variables: Mapping[str, str | int | bool | Sequence[str] | None] = field(default_factory=dict)
     build_env: Mapping[str, str] = field(default_factory=dict)
     standard_env: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,6 +83,7 @@ class PlannedJob:
     priority: int = 0
     concurrency_group: str | None = None
     concurrency_limit: int | None = None
+    concurrency_method: str = "ordered"
     timeout_minutes: int | None = None
 
 
@@ -96,17 +106,24 @@ class PlannedStep:
     depends_on: list[Dependency] | None = None
     allow_dependency_failure: bool = False
     continue_on_failure: bool = False
+    cancel_on_build_failing: bool = False
     jobs: list[PlannedJob] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What one pipeline adds to a build. `checkout` is the JSON of its pipeline-level checkout settings, or None."""
+    """What one pipeline adds to a build.
+
+    Parameters:
+        checkout: JSON of its pipeline-level checkout settings, or None.
+        notify: JSON of its pipeline-level `notify`, when it has webhooks; else None.
+    """
 
     steps: list[PlannedStep]
     env: dict[str, str]
     checkout: str | None
     warnings: list[str]
+    notify: str | None = None
 
     @property
     def job_count(self) -> int:
@@ -121,6 +138,7 @@ class _Document(msgspec.Struct):
     agents: Any = None
     secrets: Any = None
     priority: Any = None
+    notify: msgspec.Raw = msgspec.Raw()
 
 
 class _Group(msgspec.Struct):
@@ -146,6 +164,8 @@ class _Step(msgspec.Struct, kw_only=True):
     parallelism: Any = None
     concurrency: Any = None
     concurrency_group: Any = None
+    concurrency_method: Any = None
+    cancel_on_build_failing: Any = None
     timeout_in_minutes: Any = None
     retry: Any = None
     soft_fail: Any = None
@@ -155,8 +175,10 @@ class _Step(msgspec.Struct, kw_only=True):
     input: Any = None
     manual: Any = None
     trigger: Any = None
-    if_changed: Any = None
-    notify: Any = None
+    build: Any = None
+    async_: Any = msgspec.field(name="async", default=None)
+    fields: Any = None
+    blocked_state: Any = None
 
 
 class Expansion:
@@ -167,6 +189,7 @@ class Expansion:
         facts: of the build, for `branches` and `if`.
         parse_step: reads a command step's JSON (`pipeline.parse_command_step`).
         interpolate: puts a matrix combination into a step (`pipeline.interpolate_matrix`).
+        allow_http: webhooks of `notify` may go without TLS.
     """
 
     def __init__(
@@ -176,12 +199,15 @@ class Expansion:
         facts: BuildFacts,
         parse_step: Callable[[bytes], CommandStep],
         interpolate: Callable[[CommandStep, dict[str, str]], CommandStep],
+        allow_http: bool = False,
     ) -> None:
         self._limits = limits
         self._facts = facts
         self._conditions = ConditionFacts()
         self._parse_step = parse_step
         self._interpolate = interpolate
+        self._allow_http = allow_http
+        self._budget = MatchBudget()  # one for all conditions of an upload
         self._steps: list[PlannedStep] = []
         self._warnings: dict[str, None] = {}  # ordered, each once
         self._jobs = 0
@@ -198,7 +224,8 @@ class Expansion:
             The plan.
 
         Raises:
-            MalformedInput: `request.malformed`, `upload.step`, `upload.limit`, those of `condition` and `branches`.
+            MalformedInput: `request.malformed`, `upload.step`, `upload.limit`, those of `condition`, `branches` and
+                `notification`.
         """
         try:
             document = msgspec.json.decode(pipeline, type=_Document)
@@ -211,12 +238,23 @@ class Expansion:
         self._conditions = ConditionFacts(facts.variables, {**env, **facts.build_env, **facts.standard_env})
         self._default_rules = document.agents
         self._default_priority = document.priority
+        for warning in member_warnings("", msgspec.json.decode(pipeline, type=dict[str, Any]), "the pipeline"):
+            self._warn(warning)
         if document.secrets:
             self._warn("this server does not deliver `secrets`; jobs that need them will miss them")
         for raw, where in _numbered(document.steps, "step "):
             self._add(raw, where, None, 0)
         checkout = bytes(document.checkout).decode() or None
-        return Plan(self._steps, env, checkout, list(self._warnings))
+        notify = self._read_notify(bytes(document.notify))
+        return Plan(self._steps, env, checkout, list(self._warnings), notify)
+
+    def _read_notify(self, text: bytes) -> str | None:
+        if not text:
+            return None
+        notify = parse_notify(msgspec.json.decode(text), source="the pipeline", allow_http=self._allow_http)
+        for warning in notify.warnings:
+            self._warn(warning)
+        return text.decode() if notify.rules else None
 
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
@@ -240,15 +278,16 @@ class Expansion:
             content=bytes(raw).decode(),
             parent=parent,
             depends_on=read_depends_on(members.depends_on, where),
-            allow_dependency_failure=members.allow_dependency_failure is True,
-            continue_on_failure=members.continue_on_failure is True,
+            allow_dependency_failure=read_flag(members.allow_dependency_failure, "allow_dependency_failure", where),
+            continue_on_failure=read_flag(members.continue_on_failure, "continue_on_failure", where),
+            cancel_on_build_failing=kind in ("command", "trigger")
+            and read_flag(members.cancel_on_build_failing, "cancel_on_build_failing", where),
         )
         self._steps.append(step)
-        if members.if_changed is not None:
-            self._warn(f"{where}: `if_changed` is decided by the uploader, which left it here; the step runs")
-        if members.notify is not None:
-            self._warn(f"{where}: this server sends no notifications (`notify`)")
-        state, reason = self._fate(kind, members, where)
+        if isinstance(value, dict):
+            for warning in member_warnings(kind, value, where):
+                self._warn(warning)
+        state, reason = self._fate(members, where)
         if kind == "group":
             self._add_group(raw, step, where, depth, state, reason)
             return
@@ -277,26 +316,31 @@ class Expansion:
                     if job.state is JobState.WAITING:
                         job.state, job.reason = state, reason
 
-    def _fate(self, kind: str, members: _Step, where: str) -> tuple[JobState, str]:
+    def _fate(self, members: _Step, where: str) -> tuple[JobState, str]:
         """Whether the step will run at all, as far as can be known now."""
         skip = read_skip(members.skip, where)
         if skip is not None:
             return JobState.SKIPPED, skip or "skipped by the pipeline"
+        if members.branches is not None and members.if_ is not None:
+            raise MalformedInput(
+                "upload.step",
+                f"{where}: `if` and `branches` cannot be used together",
+                help="ask for the branch in the condition, as in build.branch =~ /^release/",
+            )
         if not parse_branches(members.branches, source=where).includes(self._facts.branch):
-            return JobState.SKIPPED, f"`branches` does not include {self._facts.branch!r}"
+            return JobState.BROKEN, f"`branches` does not include {self._facts.branch!r}"
         if members.if_ is not None and not self._holds(members.if_, where):
-            return JobState.SKIPPED, f"its condition is false: {members.if_}"
-        if kind == "trigger":
-            reason = "this server does not trigger other pipelines"
-            self._warn(f"{where}: {reason}; the step is broken and what needs it will not run")
-            return JobState.BROKEN, reason
+            return JobState.BROKEN, f"its condition is false: {members.if_}"
         return JobState.WAITING, ""
 
     def _holds(self, condition: Any, where: str) -> bool:
+        if isinstance(condition, bool):
+            return condition  # YAML's own true and false
         if not isinstance(condition, str):
             raise MalformedInput("condition.malformed", f"{where}: `if` must be text")
         try:
-            return evaluate_condition(parse_condition(condition, source=f"{where}, if"), self._conditions)
+            parsed = parse_condition(condition, source=f"{where}, if")
+            return evaluate_condition(parsed, self._conditions, self._budget)
         except MalformedInput as error:
             message = f"{where}: in `if`: {error.message}"
             raise MalformedInput(error.code, message, help=error.help, position=error.position) from error
@@ -314,8 +358,12 @@ class Expansion:
             case "wait":
                 yield PlannedJob("waiter", JobState.WAITING, step.label)
             case "block" | "input":
+                read_fields(members.fields, where)
+                read_blocked_state(members.blocked_state, where)
                 yield PlannedJob("manual", JobState.WAITING, step.label)
             case "trigger":
+                read_trigger(members.trigger, members.build, members.async_, where)
+                check_soft_fail(members.soft_fail, where)
                 yield PlannedJob("trigger", JobState.WAITING, step.label)
             case _:
                 yield from self._command_jobs(step, members, where)
@@ -330,11 +378,11 @@ class Expansion:
         timeout = read_timeout(members.timeout_in_minutes, where)
         check_retry(members.retry, where)
         check_soft_fail(members.soft_fail, where)
-        group, limit = self._concurrency(members, where)
+        group, limit, method = self._concurrency(members, where)
         parallel = read_count(members.parallelism, "parallelism", where)
         if parallel is not None and parallel > self._limits.max_jobs_per_upload:
             self._count(parallel)
-        for combination, skip in self._combinations(command, where):
+        for combination, skip in read_combinations(command.matrix, self._limits.max_jobs_per_matrix, where):
             label = step.label
             if combination is not None and skip is None:
                 try:
@@ -354,66 +402,29 @@ class Expansion:
                     priority=priority,
                     concurrency_group=group,
                     concurrency_limit=limit,
+                    concurrency_method=method,
                     timeout_minutes=timeout,
                 )
 
-    def _concurrency(self, members: _Step, where: str) -> tuple[str | None, int | None]:
+    def _concurrency(self, members: _Step, where: str) -> tuple[str | None, int | None, str]:
         limit = read_count(members.concurrency, "concurrency", where)
         group = _first_text(where, "concurrency_group", members.concurrency_group)
-        if limit is None and not group:
-            return None, None
+        method = members.concurrency_method
+        if method not in (None, "ordered", "eager"):
+            raise MalformedInput(
+                "upload.step", f"{where}: `concurrency_method` is `ordered` or `eager`, not {method!r}"
+            )
+        if limit is None and not group and method is None:
+            return None, None, "ordered"
         if limit is None or not group:
             raise MalformedInput("upload.step", f"{where}: `concurrency` and `concurrency_group` go together")
-        return group, limit
-
-    def _combinations(self, command: CommandStep, where: str) -> Iterator[tuple[dict[str, str] | None, str | None]]:
-        """Each matrix combination, with the reason if it is skipped; `(None, None)` once without a matrix."""
-        matrix = command.matrix
-        if matrix is None or not (matrix.setup or matrix.adjustments):
-            yield None, None
-            return
-        adjusted: dict[tuple[tuple[str, str], ...], str | None] = {}
-        for adjustment in matrix.adjustments:
-            if adjustment is not None and adjustment.combination is not None:
-                # Anything but null and false skips, as it does for the agent that checks the combination.
-                skipped = adjustment.skip is not None and adjustment.skip is not False
-                reason = adjustment.skip if isinstance(adjustment.skip, str) else ""
-                adjusted[tuple(sorted(adjustment.combination.items()))] = reason if skipped else None
-        limit = self._limits.max_jobs_per_matrix
-        setup = {name: values or [] for name, values in (matrix.setup or {}).items()}
-        count = prod(len(values) for values in setup.values())
-        if count > limit:
-            raise _over(where, count, "one matrix", "max_jobs_per_matrix", limit)
-        combinations: list[dict[str, str]] = [{}] if setup else []
-        for name, values in setup.items():
-            combinations = [{**before, name: value} for before in combinations for value in values]
-        seen = {tuple(sorted(combination.items())) for combination in combinations}
-        combinations += [dict(extra) for extra in adjusted if extra not in seen]
-        if len(combinations) > limit:
-            raise _over(where, len(combinations), "one matrix", "max_jobs_per_matrix", limit)
-        for combination in combinations:
-            yield combination, adjusted.get(tuple(sorted(combination.items())))
+        return group, limit, method or "ordered"
 
     def _count(self, jobs: int) -> None:
         self._jobs += jobs
         if self._jobs > self._limits.max_jobs_per_upload:
             limit = self._limits.max_jobs_per_upload
-            raise _over("", self._jobs, "one upload", "max_jobs_per_upload", limit, at_least=True)
-
-
-def _over(where: str, count: int, what: str, name: str, limit: int, *, at_least: bool = False) -> MalformedInput:
-    prefix = f"{where}: " if where else ""
-    amount = f"{count} or more" if at_least else str(count)
-    return MalformedInput(
-        "upload.limit",
-        f"{prefix}{amount} jobs in {what}; the limit is {limit} ({name})",
-        help=f"split it, or start the server with --{name.replace('_', '-')}",
-    )
-
-
-def over_build_limit(count: int, limit: int) -> MalformedInput:
-    """The error for a build that would have too many jobs."""
-    return _over("", count, "one build", "max_jobs_per_build", limit)
+            raise over_limit("", self._jobs, "one upload", "max_jobs_per_upload", limit, at_least=True)
 
 
 def _numbered(steps: list[msgspec.Raw] | None, prefix: str) -> Iterator[tuple[msgspec.Raw, str]]:

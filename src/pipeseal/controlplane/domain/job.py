@@ -29,8 +29,8 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     TIMED_OUT = "timed_out"
-    SKIPPED = "skipped"  # on purpose: `skip`, `branches`, `if`
-    BROKEN = "broken"  # cannot be run by this server; never counts as passed
+    SKIPPED = "skipped"  # on purpose: `skip`, replaced, or in a build that a newer one made needless
+    BROKEN = "broken"  # left out of this build: `branches` or `if` say so; counts as skipped
 
 
 _S = JobState
@@ -44,7 +44,8 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     _S.BLOCKED: frozenset({_S.PASSED}) | _NEVER_RUN,
     _S.BLOCKED_FAILED: frozenset({_S.WAITING}),
     _S.LIMITED: frozenset({_S.SCHEDULED}) | _NEVER_RUN,
-    _S.SCHEDULED: frozenset({_S.ACCEPTED}) | _NEVER_RUN,
+    # The last three are of trigger steps, which no agent takes.
+    _S.SCHEDULED: frozenset({_S.ACCEPTED, _S.RUNNING, _S.PASSED, _S.FAILED}) | _NEVER_RUN,
     # Back to `scheduled`: its agent vanished before it started anything.
     _S.ACCEPTED: frozenset({_S.RUNNING, _S.SCHEDULED, _S.PASSED, _S.FAILED, _S.CANCELING, _S.CANCELED}),
     _S.RUNNING: frozenset({_S.PASSED, _S.FAILED, _S.CANCELING, _S.TIMING_OUT}),
@@ -58,7 +59,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     _S.BROKEN: frozenset(),
 }
 
-# With an agent: it holds a working job token.
+# With an agent, which holds a working job token; a trigger step that runs waits for its build.
 HELD = frozenset({_S.ACCEPTED, _S.RUNNING, _S.CANCELING, _S.TIMING_OUT})
 # Something will happen without anybody's help: an agent takes it, or ends it.
 ACTIVE = HELD | {_S.SCHEDULED, _S.LIMITED}
@@ -67,7 +68,9 @@ ENDED = frozenset(
     {_S.PASSED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT, _S.SKIPPED, _S.BROKEN, _S.WAITING_FAILED, _S.BLOCKED_FAILED}
 )
 # Ended, and those that need it must not run (unless its failure is a soft one).
-UNSUCCESSFUL = ENDED - {_S.PASSED, _S.SKIPPED}
+UNSUCCESSFUL = ENDED - {_S.PASSED, _S.SKIPPED, _S.BROKEN}
+# Left out on purpose: a barrier that was left out holds nobody back.
+LEFT_OUT = frozenset({_S.SKIPPED, _S.BROKEN})
 # What occupies a place in a concurrency group.
 OCCUPYING = HELD | {_S.SCHEDULED}
 RETRYABLE = frozenset({_S.FAILED, _S.TIMED_OUT, _S.CANCELED, _S.PASSED})

@@ -75,6 +75,21 @@ def read_count(value: Any, name: str, where: str) -> int | None:
     return count
 
 
+def read_flag(value: Any, name: str, where: str) -> bool:
+    """True or false, as YAML or as text; false when absent.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    match value:
+        case None | False | "false":
+            return False
+        case True | "true":
+            return True
+        case _:
+            raise MalformedInput("upload.step", f"{where}: `{name}` must be true or false, not {value!r}")
+
+
 def read_priority(value: Any, where: str) -> int:
     """A job's priority, higher first; 0 when absent.
 

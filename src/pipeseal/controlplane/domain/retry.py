@@ -64,23 +64,58 @@ def read_automatic(value: Any, where: str) -> list[RetryRule]:
             raise MalformedInput("upload.step", f"{where}: `retry.automatic` must be true, a rule or a list of rules")
 
 
-def read_manual(value: Any, where: str) -> tuple[bool, str]:
-    """Whether a person may retry the job, and the reason why not.
+class ManualRetry(NamedTuple):
+    """Whether a person may retry a job.
+
+    Parameters:
+        allowed: at all.
+        permit_on_passed: also when it has passed.
+        reason: why not, for people.
+    """
+
+    allowed: bool = True
+    permit_on_passed: bool = True
+    reason: str = "manual retries are switched off for this step"
+
+    def refusal(self, *, passed: bool) -> str:
+        """Why a job that ended may not be retried; empty when it may."""
+        if not self.allowed:
+            return self.reason
+        return "its step permits no retry of a job that passed" if passed and not self.permit_on_passed else ""
+
+
+def read_manual(value: Any, where: str) -> ManualRetry:
+    """The manual retry rule of a step's `retry`.
 
     Raises:
         MalformedInput: `upload.step`.
     """
     match value.get("manual") if isinstance(value, dict) else None:
         case None | True | "true":
-            return True, ""
+            return ManualRetry()
         case False | "false":
-            return False, "manual retries are switched off for this step"
+            return ManualRetry(allowed=False)
         case dict() as settings:
-            if settings.get("allowed", True) in (False, "false"):
-                return False, str(settings.get("reason") or "manual retries are switched off for this step")
-            return True, ""
+            reason = settings.get("reason")
+            if reason is not None and not isinstance(reason, str):
+                raise MalformedInput("upload.step", f"{where}: `retry.manual.reason` must be text")
+            return ManualRetry(
+                _read_permission(settings, "allowed", where),
+                _read_permission(settings, "permit_on_passed", where),
+                reason or ManualRetry().reason,
+            )
         case _:
             raise MalformedInput("upload.step", f"{where}: `retry.manual` must be true, false or a mapping")
+
+
+def _read_permission(settings: dict[str, Any], name: str, where: str) -> bool:
+    match settings.get(name):
+        case None | True | "true":
+            return True
+        case False | "false":
+            return False
+        case _:
+            raise MalformedInput("upload.step", f"{where}: `retry.manual.{name}` must be true or false")
 
 
 def _read_rule(rule: Any, where: str) -> RetryRule:

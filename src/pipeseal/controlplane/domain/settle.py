@@ -48,6 +48,7 @@ class StepView:
         progress: of its own jobs; a group without jobs of its own is `WELL`.
         parent: id of the group it stands in.
         uploaded_by: id of the step whose job uploaded it.
+        left_out: skipped on purpose, all of it; a barrier that is left out is none.
     """
 
     id: str
@@ -59,6 +60,7 @@ class StepView:
     depends_on: list[Dependency] | None = None
     allow_dependency_failure: bool = False
     continue_on_failure: bool = False
+    left_out: bool = False
 
 
 def settle(steps: Sequence[StepView]) -> dict[str, tuple[Verdict, str]]:
@@ -150,7 +152,7 @@ class _Settling:
             if step.kind == "group":
                 # Its steps stand behind what the group stands behind, unless the group says itself what it needs.
                 last[index] = barrier if step.depends_on is None else None
-            elif step.kind in BARRIERS:
+            elif step.kind in BARRIERS and not step.left_out:
                 last[scope] = index
         return nearest
 

@@ -18,6 +18,7 @@ from pipeseal.controlplane.http.artifacts import artifact_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
+from pipeseal.controlplane.services.chores import do_chores
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import sweep_forever
 from pipeseal.errors import PipesealError
@@ -32,13 +33,14 @@ def make_app(plane: ControlPlane) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         plane.start()
-        sweeper = asyncio.create_task(sweep_forever(plane))
+        workers = [asyncio.create_task(sweep_forever(plane)), asyncio.create_task(do_chores(plane))]
         try:
             yield
         finally:
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            for worker in workers:
+                worker.cancel()
+                with suppress(asyncio.CancelledError):
+                    await worker
             await asyncio.to_thread(plane.close)
 
     async def healthz(_request: Request) -> Response:

@@ -22,6 +22,7 @@ from pipeseal.controlplane.http.log_download import send_log
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
 from pipeseal.controlplane.http.shapes import agent_shape, build_shape, job_shape, pipeline_shape
+from pipeseal.controlplane.services import act_on_job, pipelines
 from pipeseal.controlplane.services import create_build as builds
 from pipeseal.controlplane.services.authenticate import not_found, verify_api_token
 from pipeseal.controlplane.services.events import build_topic, wait_for
@@ -100,7 +101,7 @@ async def _create_pipeline(plane: ControlPlane, request: Request) -> Response:
     body = await read_json(request, _NewPipeline, plane.settings.limits.max_upload_bytes)
     if body.steps is not None:
         raise MalformedInput("request.malformed", "send the steps as YAML text in `configuration`, not as `steps`")
-    slug = await builds.create_pipeline(
+    slug = await pipelines.create_pipeline(
         plane,
         name=body.name,
         repository=body.repository,
@@ -120,7 +121,7 @@ async def _update_pipeline(plane: ControlPlane, request: Request) -> Response:
     body = await read_json(request, _PipelineChanges, plane.settings.limits.max_upload_bytes)
     slug = request.path_params["slug"]
     changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    await builds.update_pipeline(plane, slug, changes)
+    await pipelines.update_pipeline(plane, slug, changes)
     return render(await _read_pipeline(plane, slug))
 
 
@@ -248,13 +249,13 @@ async def _show_job(plane: ControlPlane, request: Request) -> Response:
 async def _unblock(plane: ControlPlane, request: Request) -> Response:
     body = await read_json(request, _Unblock, plane.settings.limits.max_body_bytes, empty=_Unblock())
     slug, number, job_id = (request.path_params[name] for name in ("slug", "number", "job_id"))
-    await builds.unblock_job(plane, slug, number, job_id, body.fields)
+    await act_on_job.unblock_job(plane, slug, number, job_id, body.fields)
     return render(await _read_job(plane, request, job_id))
 
 
 async def _retry(plane: ControlPlane, request: Request) -> Response:
     slug, number, job_id = (request.path_params[name] for name in ("slug", "number", "job_id"))
-    return render(await _read_job(plane, request, await builds.retry_job(plane, slug, number, job_id)))
+    return render(await _read_job(plane, request, await act_on_job.retry_job(plane, slug, number, job_id)))
 
 
 async def _show_log(plane: ControlPlane, request: Request) -> Response:

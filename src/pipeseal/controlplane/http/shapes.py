@@ -10,86 +10,17 @@ import msgspec
 from pipeseal.clock import render_timestamp
 from pipeseal.controlplane.domain.agents import Rules
 from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.services.build_shape import build_shape, organization_url, pipeline_shape, time_text
 from pipeseal.controlplane.services.dispatch import Session
 from pipeseal.controlplane.services.plane import ControlPlane
 
 _RULES = msgspec.json.Decoder(Rules)
-_TEXTS = msgspec.json.Decoder(dict[str, str])
+__all__ = ["agent_shape", "build_shape", "job_shape", "organization_url", "pipeline_shape", "time_text"]
 
 
 class _StepContent(msgspec.Struct):
     command: Any = None
     artifact_paths: Any = None
-
-
-def time_text(microseconds: int | None) -> str | None:
-    """A time of the database as RFC 3339 text."""
-    return None if microseconds is None else render_timestamp(microseconds / 1_000_000)
-
-
-def organization_url(plane: ControlPlane) -> str:
-    """Where the organisation is in the REST API."""
-    return f"{plane.url}/v2/organizations/{plane.settings.organization}"
-
-
-def pipeline_shape(plane: ControlPlane, row: Row) -> dict[str, Any]:
-    """A pipeline."""
-    url = f"{organization_url(plane)}/pipelines/{row['slug']}"
-    return {
-        "id": row["id"],
-        "url": url,
-        "web_url": f"{plane.url}/{plane.settings.organization}/{row['slug']}",
-        "name": row["name"],
-        "slug": row["slug"],
-        "description": row["description"] or None,
-        "repository": row["repository"],
-        "default_branch": row["default_branch"],
-        "configuration": row["configuration"],
-        "builds_url": f"{url}/builds",
-        "created_at": time_text(row["created_at"]),
-        "provider": {"id": "git", "settings": {}},
-    }
-
-
-def build_shape(
-    plane: ControlPlane, row: Row, pipeline: Row, jobs: list[dict[str, Any]] | None, **more: Any
-) -> dict[str, Any]:
-    """A build.
-
-    Parameters:
-        jobs: its jobs in build order; None leaves them out.
-        more: further members.
-    """
-    url = f"{organization_url(plane)}/pipelines/{pipeline['slug']}/builds/{row['number']}"
-    pull_request = None if row["pull_request"] == "false" else {"id": row["pull_request"]}
-    shape = {
-        "id": row["id"],
-        "url": url,
-        "web_url": f"{plane.url}/{plane.settings.organization}/{pipeline['slug']}/builds/{row['number']}",
-        "number": row["number"],
-        "state": row["state"],
-        "blocked": row["state"] == "blocked",
-        "message": row["message"],
-        "commit": row["commit_id"],
-        "branch": row["branch"],
-        "tag": row["tag"] or None,
-        "pull_request": pull_request,
-        "source": row["source"],
-        "author": {"name": row["author"]} if row["author"] else None,
-        "creator": {"name": row["author"]} if row["author"] else None,
-        "env": _TEXTS.decode(row["env"]),
-        "rebuilt_from": {"id": row["rebuilt_from_id"]} if row["rebuilt_from_id"] else None,
-        "created_at": time_text(row["created_at"]),
-        "scheduled_at": time_text(row["created_at"]),
-        "started_at": time_text(row["started_at"]),
-        "finished_at": time_text(row["finished_at"]),
-        "cancel_asked_at": time_text(row["cancel_asked_at"]),
-        "pipeline": pipeline_shape(plane, pipeline),
-        **more,
-    }
-    if jobs is not None:
-        shape["jobs"] = jobs
-    return shape
 
 
 def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> dict[str, Any]:
@@ -115,6 +46,10 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
     if row["kind"] == "manual":
         shape["unblock_url"] = f"{build_url}/jobs/{row['id']}/unblock"
         shape["unblockable"] = row["state"] == JobState.BLOCKED
+        shape |= _form(row["content"])
+    if row["kind"] == "trigger":
+        shape["triggered_build"] = _triggered_build(plane, row)
+        shape["soft_failed"] = bool(row["soft_failed"])
     if row["kind"] != "script":
         return shape
     content = msgspec.json.decode(row["content"], type=_StepContent)
@@ -147,6 +82,30 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "retry_type": row["retry_kind"],
     }
     return shape
+
+
+class _Form(msgspec.Struct):
+    prompt: Any = None
+    fields: Any = None
+    blocked_state: Any = None
+
+
+def _form(content: str) -> dict[str, Any]:
+    """What a person is asked before a block or input step goes on."""
+    form = msgspec.json.decode(content, type=_Form) if content.startswith("{") else _Form()
+    return {"prompt": form.prompt, "fields": form.fields or [], "blocked_state": form.blocked_state or "passed"}
+
+
+def _triggered_build(plane: ControlPlane, row: Row) -> dict[str, Any] | None:
+    if row["triggered_build_id"] is None or row["triggered_number"] is None:
+        return None
+    path = f"{row['triggered_slug']}/builds/{row['triggered_number']}"
+    return {
+        "id": row["triggered_build_id"],
+        "number": row["triggered_number"],
+        "url": f"{organization_url(plane)}/pipelines/{path}",
+        "web_url": f"{plane.url}/{plane.settings.organization}/{path}",
+    }
 
 
 def agent_shape(plane: ControlPlane, row: Row, session: Session | None) -> dict[str, Any]:

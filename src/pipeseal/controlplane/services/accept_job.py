@@ -10,6 +10,7 @@ import msgspec
 from pipeseal.agentapi.messages import JobAssignment
 from pipeseal.clock import render_timestamp
 from pipeseal.controlplane.domain.agents import Rules, matches, meta_data_variables
+from pipeseal.controlplane.domain.build_origin import decode_origin
 from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, checkout_variables, job_environment
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
@@ -20,6 +21,7 @@ from pipeseal.controlplane.services.plan_pipeline import run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.servers import clear_offer
 from pipeseal.errors import MalformedInput
 
 CHUNK_BYTES = 102_400
@@ -51,7 +53,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
     """
     token = derive_job_token(plane.job_secret, job_id, session.id)
     holder = plane.dispatcher.holder(job_id)
-    if holder is not None and holder != session.id:
+    if holder is not None and holder != session.id and not plane.peers.is_shared:
         raise _unavailable("is offered to another agent")
     now = plane.now()
 
@@ -61,6 +63,11 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
             raise not_found("such job")
         again = job["agent_id"] == session.id and job["state"] == JobState.ACCEPTED
         if not again:
+            if plane.peers.is_shared:
+                # What this server has on offer is a guess here; the database knows.
+                if job["offered_to"] not in (None, session.id) and job["offered_until"] > now:
+                    raise _unavailable("is offered to another agent")
+                clear_offer(tx, job_id)
             if not matches(msgspec.json.decode(job["agent_rules"], type=Rules), session.tags):
                 raise _unavailable("needs an agent with other tags")
             if job_store.held_jobs(tx, session.id):
@@ -156,6 +163,7 @@ def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) 
         agent_id=session.id,
         agent_name=session.name,
         agent_variables=meta_data_variables(session.tags),
+        origin_env=decode_origin(build["origin"]).env,
         group=None if rows.group is None else (rows.group["id"], rows.group["key"], rows.group["label"]),
         pipeline_env=pipeline_env,
         build_env=build_env,

@@ -1,4 +1,4 @@
-"""Pipelines are kept, builds are made of them, cancelled, made again; jobs are unblocked and retried by people."""
+"""Builds are made of pipelines, made again, and cancelled."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from sqlite3 import Row
 
 import msgspec
 
+from pipeseal.controlplane.domain.build import BuildState
+from pipeseal.controlplane.domain.build_origin import BuildOrigin, decode_origin, encode_origin
 from pipeseal.controlplane.domain.environment import NO_PULL_REQUEST
-from pipeseal.controlplane.domain.identifiers import SLUG, UUID, make_slug
-from pipeseal.controlplane.domain.job import RETRYABLE, JobState
-from pipeseal.controlplane.domain.retry import read_manual
-from pipeseal.controlplane.services.advance_build import advance_build, leave_group
+from pipeseal.controlplane.domain.expand import Plan
+from pipeseal.controlplane.domain.pipeline_settings import decode_settings
+from pipeseal.controlplane.services.advance_build import advance_build, stop_jobs
+from pipeseal.controlplane.services.advance_build import cancel_build as stop_build
 from pipeseal.controlplane.services.authenticate import not_found
+from pipeseal.controlplane.services.build_facts import facts_of
 from pipeseal.controlplane.services.job_access import own_build, verify_held_token
+from pipeseal.controlplane.services.note_event import note_state
+from pipeseal.controlplane.services.pipelines import check_texts
 from pipeseal.controlplane.services.plan_pipeline import plan_pipeline, read_steps, run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
-from pipeseal.controlplane.services.upload_pipeline import add_plan, facts_of
+from pipeseal.controlplane.services.upload_pipeline import add_plan
 from pipeseal.controlplane.store import builds as build_store
-from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput
 
-# What existing users have in their settings: their own pipeline file, uploaded by the first job.
-DEFAULT_STEPS = 'steps:\n  - label: ":pipeline: Upload"\n    command: buildkite-agent pipeline upload\n'
-
 _log = logging.getLogger("pipeseal.server")
-_MAX_TEXT = 4_096
 _MAX_MESSAGE = 64 * 1024
 _MAX_VARIABLES = 1_000
 
@@ -49,76 +49,116 @@ class NewBuild:
     env: dict[str, str] = field(default_factory=dict)
     meta_data: dict[str, str] = field(default_factory=dict)
     rebuilt_from_id: str | None = None
+    origin: BuildOrigin = field(default_factory=BuildOrigin)
+    triggered_from_id: str | None = None
+    trigger_depth: int = 0
 
 
-async def create_pipeline(
-    plane: ControlPlane,
-    *,
-    name: str,
-    repository: str,
-    slug: str = "",
-    default_branch: str = "main",
-    description: str = "",
-    configuration: str = "",
-) -> str:
-    """Make a pipeline; returns its slug.
+@dataclass(frozen=True, slots=True)
+class PreparedBuild:
+    """A build that was read and planned, and has only to be written. Made by `prepare_build`.
 
     Parameters:
-        name: for people; `slug` is made from it when empty.
-        repository: what agents check out, and what signatures are bound to.
-        configuration: steps as YAML; empty: one step that uploads the repository's own pipeline file.
-
-    Raises:
-        MalformedInput: `request.slug`, `request.exists`, `request.malformed`, or the steps cannot be used.
+        pipeline: the pipeline's row.
+        columns: of the build, without its number and time.
     """
-    slug = slug or make_slug(name)
-    if not SLUG.fullmatch(slug) or len(slug) > 100:
-        raise MalformedInput("request.slug", f"{slug!r} is no slug: lower-case letters, digits and single dashes")
-    _check_texts(repository=repository, name=name, default_branch=default_branch, description=description)
-    if not repository:
-        raise MalformedInput("request.malformed", "a pipeline needs a `repository`")
-    configuration = configuration or DEFAULT_STEPS
-    await run_sized(len(configuration), lambda: read_steps(plane, configuration))
-    now = plane.now()
 
-    def change(tx: Transaction) -> None:
-        if build_store.find_pipeline(tx, slug) is not None:
-            raise MalformedInput("request.exists", f"there is a pipeline {slug!r} already")
-        build_store.insert_pipeline(
-            tx,
-            id=plane.new_id(),
-            slug=slug,
-            name=name or slug,
-            description=description,
-            repository=repository,
-            default_branch=default_branch or "main",
-            configuration=configuration,
-            created_at=now,
-        )
+    pipeline: Row
+    new: NewBuild
+    columns: dict[str, object]
+    plan: Plan
+    digest: str
 
-    await plane.database.write(change)
-    return slug
+    @property
+    def id(self) -> str:
+        """The build's id."""
+        return str(self.columns["id"])
 
 
-async def update_pipeline(plane: ControlPlane, slug: str, changes: dict[str, str]) -> None:
-    """Change a pipeline's name, description, repository, default branch or steps (`configuration`).
+async def prepare_build(plane: ControlPlane, slug: str, new: NewBuild) -> PreparedBuild:
+    """Read a pipeline's steps for a build; nothing is written yet.
+
+    Parameters:
+        slug: the pipeline.
+        new: what the build is of.
 
     Raises:
         MalformedInput: `request.not_found`, `request.malformed`, or the steps cannot be used.
     """
-    configuration = changes.get("configuration")
-    _check_texts(**{name: value for name, value in changes.items() if name != "configuration"})
-    if changes.get("repository") == "":
-        raise MalformedInput("request.malformed", "a pipeline needs a `repository`")
-    if configuration is not None:
-        await run_sized(len(configuration), lambda: read_steps(plane, configuration))
+    _check_new_build(new)
+    pipeline = await plane.database.read(lambda tx: build_store.find_pipeline(tx, slug))
+    if pipeline is None:
+        raise not_found("such pipeline")
+    columns: dict[str, object] = {
+        "id": plane.new_id(),
+        "pipeline_id": pipeline["id"],
+        "number": pipeline["last_build_number"] + 1,
+        "source": new.source,
+        "message": new.message,
+        "commit_id": new.commit or "HEAD",
+        "branch": new.branch or pipeline["default_branch"],
+        "tag": new.tag,
+        "pull_request": new.pull_request or NO_PULL_REQUEST,
+        "author": new.author,
+        "env": msgspec.json.encode(new.env).decode(),
+        "rebuilt_from_id": new.rebuilt_from_id,
+        "origin": encode_origin(new.origin),
+        "triggered_from_id": new.triggered_from_id,
+        "trigger_depth": new.trigger_depth,
+    }
+    configuration = pipeline["configuration"]
+    steps = await run_sized(len(configuration), lambda: read_steps(plane, configuration))
+    plan = await run_sized(len(steps), lambda: plan_pipeline(plane, steps, facts_of(plane, columns, pipeline)))
+    return PreparedBuild(pipeline, new, columns, plan, hashlib.sha256(steps).hexdigest())
 
-    def change(tx: Transaction) -> None:
-        if build_store.find_pipeline(tx, slug) is None:
-            raise not_found("such pipeline")
-        build_store.update_pipeline(tx, slug, **changes)
 
-    await plane.database.write(change)
+def insert_build(tx: Transaction, plane: ControlPlane, prepared: PreparedBuild) -> int:
+    """Write a prepared build and let it begin; returns its number. Older builds of its branch may be needless now."""
+    now = plane.now()
+    number = build_store.next_build_number(tx, prepared.pipeline["id"])
+    build_store.insert_build(tx, **{**prepared.columns, "number": number, "created_at": now})
+    for key, value in prepared.new.meta_data.items():
+        set_meta_data(tx, prepared.id, key, value)
+    add_plan(
+        tx,
+        plane,
+        prepared.plan,
+        build_id=prepared.id,
+        upload_id=plane.new_id(),
+        job_id=None,
+        digest=prepared.digest,
+        after=-1,
+        parent_id=None,
+        uploaded_by=None,
+        now=now,
+    )
+    _supersede(tx, plane, prepared, number, now)
+    note_state(tx, plane, build_store.get_build(tx, prepared.id), BuildState.SCHEDULED, now=now)
+    advance_build(tx, plane, prepared.id, now=now)
+    slug, build_id, count = prepared.pipeline["slug"], prepared.id, prepared.plan.job_count
+    tx.after_commit(lambda: _log.info("build %s (#%d) of %s: %d jobs", build_id, number, slug, count))
+    return number
+
+
+def _supersede(tx: Transaction, plane: ControlPlane, prepared: PreparedBuild, number: int, now: int) -> None:
+    """Skip or cancel older builds of the branch, as the pipeline's settings say; never those that wait for it."""
+    settings = decode_settings(prepared.pipeline["settings"])
+    branch = str(prepared.columns["branch"])
+    skips, cancels = settings.skips(branch), settings.cancels(branch)
+    if not (skips or cancels):
+        return
+    waiting_for_it = build_store.ancestors(tx, prepared.id)
+    for older in build_store.unfinished_builds(tx, prepared.pipeline["id"], branch, before=number):
+        if older["id"] in waiting_for_it:
+            continue
+        reason = f"a newer build of the branch, #{number}"
+        if older["state"] == BuildState.SCHEDULED and skips:
+            tx.run("UPDATE builds SET superseded_by = :new WHERE id = :id", new=prepared.id, id=older["id"])
+            stop_jobs(tx, plane, "build_id = :build_id", reason=reason, now=now, build_id=older["id"])
+            advance_build(tx, plane, older["id"], now=now)
+        elif older["state"] in (BuildState.RUNNING, BuildState.FAILING) and cancels:
+            tx.run("UPDATE builds SET superseded_by = :new WHERE id = :id", new=prepared.id, id=older["id"])
+            stop_build(tx, plane, older, now=now, reason=reason)
 
 
 async def create_build(plane: ControlPlane, slug: str, new: NewBuild) -> int:
@@ -131,57 +171,8 @@ async def create_build(plane: ControlPlane, slug: str, new: NewBuild) -> int:
     Raises:
         MalformedInput: `request.not_found`, `request.malformed`, or the steps cannot be used.
     """
-    _check_new_build(new)
-    pipeline = await plane.database.read(lambda tx: build_store.find_pipeline(tx, slug))
-    if pipeline is None:
-        raise not_found("such pipeline")
-    build_id = plane.new_id()
-    columns: dict[str, object] = {
-        "id": build_id,
-        "pipeline_id": pipeline["id"],
-        "number": pipeline["last_build_number"] + 1,
-        "source": new.source,
-        "message": new.message,
-        "commit_id": new.commit or "HEAD",
-        "branch": new.branch or pipeline["default_branch"],
-        "tag": new.tag,
-        "pull_request": new.pull_request or NO_PULL_REQUEST,
-        "author": new.author,
-        "env": msgspec.json.encode(new.env).decode(),
-        "rebuilt_from_id": new.rebuilt_from_id,
-        "created_at": plane.now(),
-    }
-
-    configuration = pipeline["configuration"]
-    steps = await run_sized(len(configuration), lambda: read_steps(plane, configuration))
-    plan = await run_sized(len(steps), lambda: plan_pipeline(plane, steps, facts_of(plane, columns, pipeline)))
-    digest = hashlib.sha256(steps).hexdigest()
-
-    def change(tx: Transaction) -> int:
-        now = plane.now()
-        number = build_store.next_build_number(tx, pipeline["id"])
-        build_store.insert_build(tx, **{**columns, "number": number, "created_at": now})
-        for key, value in new.meta_data.items():
-            _set_meta_data(tx, build_id, key, value)
-        add_plan(
-            tx,
-            plane,
-            plan,
-            build_id=build_id,
-            upload_id=plane.new_id(),
-            job_id=None,
-            digest=digest,
-            after=-1,
-            parent_id=None,
-            uploaded_by=None,
-            now=now,
-        )
-        advance_build(tx, plane, build_id, now=now)
-        return number
-
-    number = await asyncio.shield(plane.database.write(change))
-    _log.info("build %s (#%d) of %s: %d jobs", build_id, number, slug, plan.job_count)
-    return number
+    prepared = await prepare_build(plane, slug, new)
+    return await asyncio.shield(plane.database.write(lambda tx: insert_build(tx, plane, prepared)))
 
 
 async def rebuild(plane: ControlPlane, slug: str, number: int) -> int:
@@ -203,6 +194,7 @@ async def rebuild(plane: ControlPlane, slug: str, number: int) -> int:
         source=build["source"],
         env=msgspec.json.decode(build["env"], type=dict[str, str]),
         rebuilt_from_id=build["id"],
+        origin=decode_origin(build["origin"]).again(),
     )
     return await create_build(plane, slug, new)
 
@@ -218,7 +210,7 @@ async def cancel_build(plane: ControlPlane, slug: str, number: int) -> None:
         build = build_store.find_build(tx, slug, number)
         if build is None:
             raise not_found("such build")
-        _cancel(tx, plane, build)
+        stop_build(tx, plane, build, now=plane.now())
 
     await plane.database.write(change)
 
@@ -230,96 +222,16 @@ async def cancel_build_by_job(plane: ControlPlane, build_id: str, token: str) ->
         VerificationError: `access.unknown_token`, `access.other_build`.
         MalformedInput: `state.not_running`, `request.not_found`.
     """
-    await plane.database.write(lambda tx: _cancel(tx, plane, own_build(tx, verify_held_token(tx, token), build_id)))
-
-
-def _cancel(tx: Transaction, plane: ControlPlane, build: Row) -> None:
-    if build["finished_at"] is not None:
-        return
-    now = plane.now()
-    deadline = now + int(plane.settings.cancel_timeout * 1_000_000)
-    build_id = build["id"]
-    rows = tx.all(
-        "SELECT id, concurrency_group FROM jobs WHERE build_id = :build_id AND finished_at IS NULL",
-        build_id=build_id,
-    )
-    where = "build_id = :build_id AND state IN ('waiting', 'blocked', 'limited', 'scheduled')"
-    reason = "the build was cancelled"
-    job_store.move_jobs(tx, JobState.CANCELED, where, now=now, reason=reason, build_id=build_id)
-    job_store.ask_to_stop(tx, JobState.CANCELING, "build_id = :build_id", deadline=deadline, build_id=build_id)
-    tx.run("UPDATE builds SET cancel_asked_at = :now WHERE id = :id", now=now, id=build_id)
-    for row in rows:
-        leave_group(tx, plane, row, now=now)
-    advance_build(tx, plane, build_id, now=now)
-    job_ids = [row["id"] for row in rows]
-    tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.discard_all(job_ids)))
-
-
-async def unblock_job(plane: ControlPlane, slug: str, number: int, job_id: str, fields: dict[str, str]) -> None:
-    """A person lets a block step pass; its fields become meta-data of the build.
-
-    Raises:
-        MalformedInput: `request.not_found`; `state.not_blocked`; `request.malformed`.
-    """
-    limit = plane.settings.limits.max_meta_data_bytes
-    if len(fields) > _MAX_VARIABLES or any(len(value) > limit for value in fields.values()):
-        raise MalformedInput("request.malformed", f"at most {_MAX_VARIABLES} fields of at most {limit} characters")
-    now = plane.now()
 
     def change(tx: Transaction) -> None:
-        build, job = _find_job(tx, slug, number, job_id)
-        if job["state"] != JobState.BLOCKED:
-            raise MalformedInput("state.not_blocked", f"the job is {job['state']}, not blocked")
-        for key, value in fields.items():
-            _set_meta_data(tx, build["id"], key, value)
-        job_store.move_jobs(tx, JobState.PASSED, "id = :id", now=now, reason="unblocked", id=job_id)
-        advance_build(tx, plane, build["id"], now=now)
+        build = own_build(tx, verify_held_token(tx, token), build_id)
+        stop_build(tx, plane, build, now=plane.now())
 
     await plane.database.write(change)
 
 
-class _Retry(msgspec.Struct):
-    retry: object = None
-
-
-async def retry_job(plane: ControlPlane, slug: str, number: int, job_id: str) -> str:
-    """A person has a job run again; returns the id of the new job. What waited in vain for it waits again.
-
-    Raises:
-        MalformedInput: `request.not_found`; `state.not_retryable`: it has not ended, was retried, or may not be.
-    """
-    now = plane.now()
-    new_id = plane.new_id()
-
-    def change(tx: Transaction) -> str:
-        build, job = _find_job(tx, slug, number, job_id)
-        step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
-        assert step is not None
-        if job["kind"] != "script" or JobState(job["state"]) not in RETRYABLE or job["retried_in"] is not None:
-            raise MalformedInput("state.not_retryable", f"the job is {job['state']} and cannot be retried")
-        allowed, reason = True, ""
-        if job["state"] != JobState.CANCELED:
-            allowed, reason = read_manual(msgspec.json.decode(step["content"], type=_Retry).retry, "step")
-        if not allowed:
-            raise MalformedInput("state.not_retryable", f"the job cannot be retried: {reason}")
-        limit = plane.settings.limits.max_jobs_per_build
-        if job_store.count_jobs(tx, build["id"]) >= limit:
-            raise MalformedInput("upload.limit", f"the build has {limit} jobs, its limit (max_jobs_per_build)")
-        job_store.insert_retry(tx, job, id=new_id, kind="manual", now=now)
-        tx.run(
-            "UPDATE builds SET cancel_asked_at = NULL WHERE id = :id",
-            id=build["id"],
-        )
-        for state in (JobState.WAITING_FAILED, JobState.BLOCKED_FAILED):
-            where = "build_id = :build_id AND state = :before"
-            job_store.move_jobs(tx, JobState.WAITING, where, now=now, build_id=build["id"], before=state)
-        advance_build(tx, plane, build["id"], now=now)
-        return new_id
-
-    return await plane.database.write(change)
-
-
-def _set_meta_data(tx: Transaction, build_id: str, key: str, value: str) -> None:
+def set_meta_data(tx: Transaction, build_id: str, key: str, value: str) -> None:
+    """Set a build's meta-data."""
     tx.run(
         "INSERT INTO meta_data (build_id, key, value) VALUES (:build_id, :key, :value) "
         "ON CONFLICT (build_id, key) DO UPDATE SET value = :value",
@@ -329,16 +241,8 @@ def _set_meta_data(tx: Transaction, build_id: str, key: str, value: str) -> None
     )
 
 
-def _find_job(tx: Transaction, slug: str, number: int, job_id: str) -> tuple[Row, Row]:
-    build = build_store.find_build(tx, slug, number)
-    job = job_store.find_job(tx, job_id) if UUID.fullmatch(job_id) else None
-    if build is None or job is None or job["build_id"] != build["id"]:
-        raise not_found("such job")
-    return build, job
-
-
 def _check_new_build(new: NewBuild) -> None:
-    _check_texts(branch=new.branch, tag=new.tag, author=new.author, source=new.source)
+    check_texts(branch=new.branch, tag=new.tag, author=new.author, source=new.source)
     if new.commit and not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z._/~^@{}-]{0,254}", new.commit):
         raise MalformedInput("request.malformed", f"{new.commit!r} is not a commit")
     if not re.fullmatch(r"false|[0-9]{1,18}", new.pull_request or NO_PULL_REQUEST):
@@ -350,11 +254,3 @@ def _check_new_build(new: NewBuild) -> None:
     for name in new.env:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise MalformedInput("request.malformed", f"{name!r} is no name for an environment variable")
-
-
-def _check_texts(**texts: str) -> None:
-    for name, text in texts.items():
-        if len(text) > _MAX_TEXT or any(ord(character) < 0x20 for character in text):
-            raise MalformedInput(
-                "request.malformed", f"`{name}` has control characters, or more than {_MAX_TEXT} characters"
-            )

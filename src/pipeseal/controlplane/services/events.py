@@ -13,18 +13,22 @@ class Events:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: dict[str, set[asyncio.Event]] = {}
+        # Tells the other servers of the same database, if there can be any.
+        self.relay: Callable[[str], None] | None = None
 
     def bind(self) -> None:
         """Deliver on the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
 
     def publish(self, topic: str) -> None:
-        """Wake every listener of `topic`.
+        """Wake every listener of `topic`, here and at other servers.
 
         A listener that comes after the check reads the database after it came, so it sees what was committed before.
         """
+        if self.relay is not None:
+            self.relay(topic)
         if self._loop is not None and topic in self._listeners:
-            self.call(lambda: self._wake(topic))
+            self.call(lambda: self.wake(topic))
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` on the event loop soon, from any thread; nothing once the loop is closed."""
@@ -45,7 +49,8 @@ class Events:
             if not listeners:
                 del self._listeners[topic]
 
-    def _wake(self, topic: str) -> None:
+    def wake(self, topic: str) -> None:
+        """Wake every listener of `topic` at this server."""
         for event in self._listeners.get(topic, ()):
             event.set()
 
@@ -65,6 +70,12 @@ async def wait_for(event: asyncio.Event, seconds: float) -> bool:
         return False
     event.clear()
     return True
+
+
+# Trigger steps have builds to make.
+TRIGGERS = "triggers"
+# Requests to receivers of notifications are to be sent.
+NOTIFICATIONS = "notifications"
 
 
 def build_topic(build_id: str) -> str:

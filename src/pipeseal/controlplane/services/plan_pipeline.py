@@ -37,6 +37,7 @@ def plan_pipeline(plane: ControlPlane, pipeline: bytes, facts: BuildFacts) -> Pl
         facts=facts,
         parse_step=parse_command_step,
         interpolate=interpolate_matrix,
+        allow_http=plane.settings.notify_http,
     )
     return expansion.expand(pipeline)
 

@@ -10,18 +10,19 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from pipeseal.agentapi.routes import Token
 from pipeseal.clock import Clock, SystemClock
 from pipeseal.controlplane.domain.identifiers import make_id
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
-from pipeseal.controlplane.services.dispatch import Dispatcher, Session, Sessions
+from pipeseal.controlplane.services.dispatch import Dispatcher, Sessions
 from pipeseal.controlplane.services.events import Events
+from pipeseal.controlplane.services.peers import Peers, make_session
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
+from pipeseal.controlplane.store import servers
 from pipeseal.controlplane.store.database import Database, Transaction
+from pipeseal.controlplane.store.log_objects import LogObjects
 from pipeseal.controlplane.store.logs import LogStates, LogStore
 from pipeseal.controlplane.store.objects import ObjectStore, open_object_store
 from pipeseal.errors import ConfigurationError
@@ -45,6 +46,8 @@ class Settings:
         offer_timeout: a job told to an agent and not accepted goes back to the queue after this.
         cancel_timeout: an agent asked to stop a job and silent about it for longer is not waited for.
         sweep_interval: how often lost agents and overdue jobs are looked for.
+        notify_http: webhooks of pipelines (`notify`) may go without TLS.
+        notify_networks: networks that they may reach beyond the open one, such as `10.1.0.0/16`.
         limits: sizes and counts.
     """
 
@@ -58,6 +61,8 @@ class Settings:
     offer_timeout: float = 10.0
     cancel_timeout: float = 120.0
     sweep_interval: float = 2.0
+    notify_http: bool = False
+    notify_networks: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -70,7 +75,7 @@ class ControlPlane:
         folder: Path,
         lock: IO[bytes],
         database: Database,
-        logs: LogStore,
+        logs: LogStore | LogObjects,
         objects: ObjectStore,
         settings: Settings,
         job_secret: bytes,
@@ -81,7 +86,7 @@ class ControlPlane:
         self.database = database
         self.logs = logs
         self.objects = objects
-        self.log_states = LogStates()
+        self.log_states = LogStates(is_shared=database.is_shared)
         self.settings = settings
         self.url = settings.url
         self.job_secret = job_secret
@@ -89,7 +94,8 @@ class ControlPlane:
         self.randomness = randomness
         self.events = Events()
         self.sessions = Sessions()
-        self.dispatcher = Dispatcher(settings.offer_timeout)
+        self.peers = Peers(self)
+        self.dispatcher = Dispatcher(settings.offer_timeout, self.peers.ready, self.peers.gone)
         self.organization_id = ""
         self.registration_digests: dict[str, str] = {}
         self.api_digests: dict[str, str] = {}
@@ -106,30 +112,17 @@ class ControlPlane:
     def start(self) -> None:
         """Bind to the running event loop and take up what the database says: sessions and scheduled jobs."""
         self.events.bind()
+        self.peers.start()
         now = self.clock.now()
 
         def load(tx: Transaction) -> None:
             self.organization_id = agent_store.get_setting(tx, "organization_id") or ""
             self.registration_digests = agent_store.tokens_of_kind(tx, Token.REGISTRATION.value)
             self.api_digests = agent_store.tokens_of_kind(tx, "api")
-            for row in agent_store.agents_with_session(tx):
-                tags = frozenset((key, value) for key, value in msgspec.json.decode(row["tags"]))
-                session = Session(
-                    id=row["id"],
-                    name=row["name"],
-                    tags=tags,
-                    priority=row["priority"],
-                    digest=row["token_digest"],
-                    # Nobody could reach a server that was down: every agent gets its full time again.
-                    last_seen=now,
-                    state=row["state"],
-                    paused=bool(row["paused"]),
-                    pause_note=row["pause_note"],
-                    ignored=bool(row["ignore_in_dispatches"]),
-                )
-                for job in job_store.held_jobs(tx, session.id):
-                    session.job_id = job["id"]
-                    session.job_accepted_at = now
+            for row in servers.agents_with_session(tx):
+                # Nobody could reach a server that was down: every agent gets its full time again.
+                session = make_session(row, last_seen=now)
+                session.job_accepted_at = now
                 self.sessions.add(session)
             for ready in job_store.ready_jobs(tx):
                 self.dispatcher.add(ready)
@@ -139,6 +132,7 @@ class ControlPlane:
     def close(self) -> None:
         """Finish what is queued and let go of the folder."""
         self.dispatcher.close()
+        self.peers.close()
         self.database.close()
         self.objects.close()
         self._lock.close()
@@ -149,6 +143,7 @@ def open_plane(
     settings: Settings,
     *,
     database_url: str = "",
+    object_store: str = "",
     clock: Clock | None = None,
     randomness: Callable[[int], bytes] = os.urandom,
 ) -> ControlPlane:
@@ -158,6 +153,7 @@ def open_plane(
         folder: made when missing, readable by this user only.
         settings: of the server.
         database_url: a PostgreSQL database, which other servers may share; empty: a file in the folder.
+        object_store: where logs and artifacts lie, see `open_object_store`; empty: in the folder.
         clock: tells the time.
         randomness: gives random bytes.
 
@@ -172,12 +168,14 @@ def open_plane(
         now = int(clock.now() * 1_000_000)
         organization_id = make_id(clock.now(), randomness)
         database.submit(lambda tx: _first_run(tx, folder, organization_id, randomness, now)).result()
+        objects = open_object_store(object_store or str(folder / "objects"))
+        undo.callback(objects.close)
         plane = ControlPlane(
             folder=folder,
             lock=lock,
             database=database,
-            logs=LogStore(folder / "logs"),
-            objects=open_object_store(str(folder / "objects")),
+            logs=LogObjects(objects, database) if object_store else LogStore(folder / "logs"),
+            objects=objects,
             settings=settings,
             job_secret=_shared_job_secret(database, randomness)
             if database.is_shared

@@ -13,8 +13,8 @@ def insert_pipeline(tx: Transaction, **columns: Any) -> None:
     """Insert a pipeline; the columns are those of the table without `last_build_number`."""
     tx.run(
         "INSERT INTO pipelines (id, slug, name, description, repository, default_branch, configuration, "
-        "last_build_number, created_at) VALUES (:id, :slug, :name, :description, :repository, :default_branch, "
-        ":configuration, 0, :created_at)",
+        "settings, last_build_number, created_at) VALUES (:id, :slug, :name, :description, :repository, "
+        ":default_branch, :configuration, :settings, 0, :created_at)",
         **columns,
     )
 
@@ -36,8 +36,8 @@ def list_pipelines(tx: Transaction, *, repository: str | None, limit: int, offse
 
 
 def update_pipeline(tx: Transaction, slug: str, **columns: str) -> None:
-    """Change some of `name`, `description`, `repository`, `default_branch`, `configuration`."""
-    for name in ("name", "description", "repository", "default_branch", "configuration"):
+    """Change some of `name`, `description`, `repository`, `default_branch`, `configuration`, `settings`."""
+    for name in ("name", "description", "repository", "default_branch", "configuration", "settings"):
         if name in columns:
             tx.run(f"UPDATE pipelines SET {name} = :value WHERE slug = :slug", value=columns[name], slug=slug)  # noqa: S608  (a name from the line above)
 
@@ -56,8 +56,9 @@ def insert_build(tx: Transaction, **columns: Any) -> None:
     """Insert a build in state `scheduled`."""
     tx.run(
         "INSERT INTO builds (id, pipeline_id, number, state, source, message, commit_id, branch, tag, pull_request, "
-        "author, env, rebuilt_from_id, created_at) VALUES (:id, :pipeline_id, :number, 'scheduled', :source, "
-        ":message, :commit_id, :branch, :tag, :pull_request, :author, :env, :rebuilt_from_id, :created_at)",
+        "author, env, rebuilt_from_id, origin, triggered_from_id, trigger_depth, created_at) VALUES (:id, "
+        ":pipeline_id, :number, 'scheduled', :source, :message, :commit_id, :branch, :tag, :pull_request, :author, "
+        ":env, :rebuilt_from_id, :origin, :triggered_from_id, :trigger_depth, :created_at)",
         **columns,
     )
 
@@ -109,10 +110,47 @@ def set_state(tx: Transaction, build_id: str, state: BuildState, *, now: int) ->
     return changed > 0
 
 
-def set_running(tx: Transaction, build_id: str, *, now: int) -> None:
-    """A build of which nothing had started is running now."""
-    tx.run(
+def unfinished_builds(tx: Transaction, pipeline_id: str, branch: str, *, before: int) -> list[Row]:
+    """The builds of a pipeline's branch with lower numbers that have not ended, oldest first."""
+    return tx.all(
+        "SELECT * FROM builds WHERE pipeline_id = :pipeline_id AND branch = :branch AND number < :before "
+        "AND finished_at IS NULL ORDER BY number",
+        pipeline_id=pipeline_id,
+        branch=branch,
+        before=before,
+    )
+
+
+def ancestors(tx: Transaction, build_id: str) -> set[str]:
+    """The build that triggered a build, the one that triggered that, and so on."""
+    found: set[str] = set()
+    row = get_build(tx, build_id)
+    while row["triggered_from_id"] is not None:
+        job = tx.one("SELECT build_id FROM jobs WHERE id = :id", id=row["triggered_from_id"])
+        if job is None or job["build_id"] in found:
+            break
+        found.add(job["build_id"])
+        row = get_build(tx, job["build_id"])
+    return found
+
+
+def state_before(tx: Transaction, build: Row) -> str | None:
+    """How the last build before this one of the same pipeline and branch ended; None when there is none."""
+    row = tx.one(
+        "SELECT state FROM builds WHERE pipeline_id = :pipeline_id AND branch = :branch AND number < :number "
+        "AND state IN ('passed', 'failed') ORDER BY number DESC LIMIT 1",
+        pipeline_id=build["pipeline_id"],
+        branch=build["branch"],
+        number=build["number"],
+    )
+    return None if row is None else row["state"]
+
+
+def set_running(tx: Transaction, build_id: str, *, now: int) -> bool:
+    """A build of which nothing had started is running now; says whether that is news."""
+    changed = tx.run(
         "UPDATE builds SET state = 'running', started_at = :now WHERE id = :id AND state = 'scheduled'",
         id=build_id,
         now=now,
     )
+    return changed > 0

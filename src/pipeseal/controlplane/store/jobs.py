@@ -22,12 +22,14 @@ _HELD = quote_states(HELD)
 
 _INSERT = """
     INSERT INTO jobs (id, build_id, step_id, kind, state, label, position_in_step, matrix, parallel_index,
-        parallel_count, agent_rules, priority, concurrency_group, concurrency_limit, timeout_minutes, retry_count,
+        parallel_count, agent_rules, priority, concurrency_group, concurrency_limit, concurrency_method,
+        timeout_minutes, retry_count,
         retry_kind, reason, soft_failed, log_bytes, log_missing_bytes, chunks_failed, created_at, runnable_at,
         finished_at)
     VALUES (:id, :build_id, :step_id, :kind, :state, :label, :position_in_step, :matrix, :parallel_index,
-        :parallel_count, :agent_rules, :priority, :concurrency_group, :concurrency_limit, :timeout_minutes,
-        :retry_count, :retry_kind, :reason, 0, 0, 0, 0, :now, NULL, :finished_at)
+        :parallel_count, :agent_rules, :priority, :concurrency_group, :concurrency_limit,
+        :concurrency_method, :timeout_minutes, :retry_count, :retry_kind, :reason, 0, 0, 0, 0, :now, NULL,
+        :finished_at)
 """
 
 
@@ -45,6 +47,7 @@ _COPIED = (
     "priority",
     "concurrency_group",
     "concurrency_limit",
+    "concurrency_method",
     "timeout_minutes",
 )
 
@@ -76,6 +79,7 @@ def job_row(
         "priority": planned.priority,
         "concurrency_group": planned.concurrency_group,
         "concurrency_limit": planned.concurrency_limit,
+        "concurrency_method": planned.concurrency_method,
         "timeout_minutes": planned.timeout_minutes,
         "retry_count": 0,
         "retry_kind": None,
@@ -127,7 +131,7 @@ def claim_job(tx: Transaction, job_id: str, *, agent_id: str, token_digest: str,
     """Give a scheduled job to an agent; None when it is not there to be had."""
     return tx.one(
         "UPDATE jobs SET state = 'accepted', agent_id = :agent_id, token_digest = :token_digest, accepted_at = :now "
-        "WHERE id = :job_id AND state = 'scheduled' RETURNING *",
+        "WHERE id = :job_id AND state = 'scheduled' AND kind = 'script' RETURNING *",
         job_id=job_id,
         agent_id=agent_id,
         token_digest=token_digest,
@@ -243,6 +247,31 @@ def end_job(
     )
 
 
+def begin_trigger(
+    tx: Transaction, job_id: str, wanted: JobState, *, build_id: str | None, reason: str, now: int
+) -> int:
+    """A trigger step's job has made its build, or cannot make one; says whether it was still to do.
+
+    Parameters:
+        wanted: `running` while it waits for the build, `passed` when it does not, `failed` without a build.
+    """
+    return tx.run(
+        "UPDATE jobs SET state = :wanted, triggered_build_id = :build_id, reason = :reason, started_at = :now, "
+        "finished_at = :finished_at WHERE id = :id AND kind = 'trigger' AND state = 'scheduled'",
+        id=job_id,
+        wanted=wanted,
+        build_id=build_id,
+        reason=reason,
+        now=now,
+        finished_at=now if wanted in ENDED else None,
+    )
+
+
+def jobs_to_trigger(tx: Transaction) -> list[Row]:
+    """The jobs of trigger steps whose builds are to be made, oldest first."""
+    return tx.all("SELECT id FROM jobs WHERE kind = 'trigger' AND state = 'scheduled' ORDER BY runnable_at, id")
+
+
 def find_job(tx: Transaction, job_id: str) -> Row | None:
     """The job."""
     return tx.one("SELECT * FROM jobs WHERE id = :id", id=job_id)
@@ -274,7 +303,7 @@ class ReadyJob(msgspec.Struct, frozen=True):
 _READY = """
     SELECT jobs.id, jobs.agent_rules, jobs.priority, jobs.position_in_step, steps.position, builds.created_at
     FROM jobs JOIN steps ON steps.id = jobs.step_id JOIN builds ON builds.id = jobs.build_id
-    WHERE jobs.state = 'scheduled'
+    WHERE jobs.state = 'scheduled' AND jobs.kind = 'script'
 """
 
 
@@ -310,29 +339,54 @@ def _decode_rules(text: str) -> Rules:
 
 
 def admit_limited(tx: Transaction, group: str, *, now: int) -> list[str]:
-    """Let as many jobs of a concurrency group go on as its limit allows, oldest first; returns their builds."""
+    """Let as many jobs of a concurrency group go on as its limit allows, oldest first; returns their builds.
+
+    An `ordered` job lets older ones of the group go first, even those that still wait for steps of their own build,
+    as long as agents have work in that build. Where they have none (it waits for a person, for another build, or for
+    this very group), it may be for good, and nobody is kept waiting for it. An `eager` job looks at the limit alone.
+    """
     occupied = tx.one(
         f"SELECT count(*) AS n FROM jobs WHERE concurrency_group = :concurrency_group AND finished_at IS NULL "  # noqa: S608  (constants of this program; values are parameters)
         f"AND state IN ({_OCCUPYING})",
         concurrency_group=group,
     )
     assert occupied is not None
-    waiting = tx.all(
-        "SELECT jobs.id, jobs.build_id, jobs.concurrency_limit FROM jobs JOIN builds ON builds.id = jobs.build_id "
-        "JOIN steps ON steps.id = jobs.step_id "
-        "WHERE jobs.concurrency_group = :concurrency_group AND jobs.finished_at IS NULL AND jobs.state = 'limited' "
-        "ORDER BY builds.created_at, steps.position, jobs.position_in_step",
+    queue = tx.all(
+        "SELECT jobs.id, jobs.build_id, jobs.state, jobs.concurrency_limit, jobs.concurrency_method "
+        "FROM jobs JOIN builds ON builds.id = jobs.build_id JOIN steps ON steps.id = jobs.step_id "
+        "WHERE jobs.concurrency_group = :concurrency_group AND jobs.finished_at IS NULL "
+        "AND (jobs.state = 'limited' OR (jobs.state = 'waiting' AND jobs.concurrency_method = 'ordered')) "
+        "ORDER BY builds.created_at, builds.id, steps.position, jobs.position_in_step",
         concurrency_group=group,
     )
-    taken = occupied["n"]
+    if not any(job["state"] == JobState.LIMITED for job in queue):
+        return []
+    taken, places = occupied["n"], 0  # in use; kept for older jobs
+    at_work: dict[str, bool] = {}
     builds = []
-    for job in waiting:
-        if taken >= job["concurrency_limit"]:
-            break
-        move_jobs(tx, JobState.SCHEDULED, "id = :id", now=now, id=job["id"])
-        builds.append(job["build_id"])
-        taken += 1
+    for job in queue:
+        ordered = job["concurrency_method"] == "ordered"
+        if job["state"] == JobState.WAITING:
+            build_id = job["build_id"]
+            if build_id not in at_work:
+                at_work[build_id] = _agents_have_work(tx, build_id)
+            places += at_work[build_id]
+        elif taken + (places if ordered else 0) < job["concurrency_limit"]:
+            move_jobs(tx, JobState.SCHEDULED, "id = :id", now=now, id=job["id"])
+            builds.append(job["build_id"])
+            taken += 1
+        elif ordered:
+            places += 1
     return builds
+
+
+def _agents_have_work(tx: Transaction, build_id: str) -> bool:
+    row = tx.one(
+        f"SELECT 1 AS one FROM jobs WHERE build_id = :build_id AND state IN ({_OCCUPYING}) "  # noqa: S608  (constants of this program; values are parameters)
+        "AND kind = 'script' LIMIT 1",
+        build_id=build_id,
+    )
+    return row is not None
 
 
 def count_jobs(tx: Transaction, build_id: str) -> int:

@@ -9,10 +9,13 @@ import msgspec
 from pipeseal.controlplane.store.database import Transaction
 
 _JOBS = """
-    SELECT jobs.*, steps.key AS step_key, steps.content, groups.key AS group_key, agents.name AS agent_name
+    SELECT jobs.*, steps.key AS step_key, steps.content, groups.key AS group_key, agents.name AS agent_name,
+        triggered.number AS triggered_number, triggered_pipeline.slug AS triggered_slug
     FROM jobs JOIN steps ON steps.id = jobs.step_id
     LEFT JOIN steps AS groups ON groups.id = steps.parent_id
     LEFT JOIN agents ON agents.id = jobs.agent_id
+    LEFT JOIN builds AS triggered ON triggered.id = jobs.triggered_build_id
+    LEFT JOIN pipelines AS triggered_pipeline ON triggered_pipeline.id = triggered.pipeline_id
 """
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pipeseal.controlplane.domain.dependencies import Dependency
 from pipeseal.controlplane.domain.expand import Plan
-from pipeseal.controlplane.domain.job import ENDED, UNSUCCESSFUL, quote_states
+from pipeseal.controlplane.domain.job import ENDED, LEFT_OUT, UNSUCCESSFUL, quote_states
 from pipeseal.controlplane.domain.settle import Progress, StepView
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.controlplane.store.jobs import insert_jobs, job_row
@@ -17,6 +17,7 @@ from pipeseal.controlplane.store.jobs import insert_jobs, job_row
 _DEPENDENCIES = msgspec.json.Decoder(list[Dependency])
 _ENDED = quote_states(ENDED)
 _UNSUCCESSFUL = quote_states(UNSUCCESSFUL)
+_LEFT_OUT = quote_states(LEFT_OUT)
 
 
 def insert_upload(
@@ -24,8 +25,8 @@ def insert_upload(
 ) -> None:
     """Record that a pipeline was put into a build."""
     tx.run(
-        "INSERT INTO uploads (id, build_id, job_id, digest, env, checkout, warnings, created_at) "
-        "VALUES (:id, :build_id, :job_id, :digest, :env, :checkout, :warnings, :now)",
+        "INSERT INTO uploads (id, build_id, job_id, digest, env, checkout, warnings, notify, created_at) "
+        "VALUES (:id, :build_id, :job_id, :digest, :env, :checkout, :warnings, :notify, :now)",
         id=id,
         build_id=build_id,
         job_id=job_id,
@@ -33,6 +34,7 @@ def insert_upload(
         env=msgspec.json.encode(plan.env).decode(),
         checkout=plan.checkout,
         warnings=msgspec.json.encode(plan.warnings).decode(),
+        notify=plan.notify,
         now=now,
     )
 
@@ -83,6 +85,7 @@ def insert_plan(
                 "depends_on": depends_on,
                 "allow_dependency_failure": int(step.allow_dependency_failure),
                 "continue_on_failure": int(step.continue_on_failure),
+                "cancel_on_build_failing": int(step.cancel_on_build_failing),
                 "content": step.content,
             }
         )
@@ -92,9 +95,9 @@ def insert_plan(
             )
     tx.many(
         "INSERT INTO steps (id, build_id, upload_id, parent_id, uploaded_by, position, kind, key, label, depends_on, "
-        "allow_dependency_failure, continue_on_failure, content) VALUES (:id, :build_id, :upload_id, :parent_id, "
-        ":uploaded_by, :position, :kind, :key, :label, :depends_on, :allow_dependency_failure, :continue_on_failure, "
-        ":content)",
+        "allow_dependency_failure, continue_on_failure, cancel_on_build_failing, content) VALUES (:id, :build_id, "
+        ":upload_id, :parent_id, :uploaded_by, :position, :kind, :key, :label, :depends_on, "
+        ":allow_dependency_failure, :continue_on_failure, :cancel_on_build_failing, :content)",
         step_rows,
     )
     insert_jobs(tx, job_rows)
@@ -108,6 +111,7 @@ def step_views(tx: Transaction, build_id: str) -> list[StepView]:
             steps.allow_dependency_failure, steps.continue_on_failure,
             sum(CASE WHEN jobs.state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
             sum(CASE WHEN jobs.state NOT IN ({_ENDED}) THEN 1 ELSE 0 END) AS unfinished,
+            sum(CASE WHEN jobs.state IN ({_LEFT_OUT}) THEN 0 ELSE 1 END) AS taken_in,
             sum(CASE WHEN jobs.state IN ({_UNSUCCESSFUL}) AND jobs.soft_failed = 0 THEN 1 ELSE 0 END) AS bad
         FROM steps LEFT JOIN jobs ON jobs.step_id = steps.id AND jobs.retried_in IS NULL
         WHERE steps.build_id = :build_id GROUP BY steps.id ORDER BY steps.position
@@ -125,6 +129,7 @@ def step_views(tx: Transaction, build_id: str) -> list[StepView]:
             depends_on=None if row["depends_on"] is None else _DEPENDENCIES.decode(row["depends_on"]),
             allow_dependency_failure=bool(row["allow_dependency_failure"]),
             continue_on_failure=bool(row["continue_on_failure"]),
+            left_out=row["taken_in"] == 0,
         )
         for row in rows
     ]
@@ -168,3 +173,20 @@ def has_needs(tx: Transaction, build_id: str) -> bool:
         build_id=build_id,
     )
     return row is not None
+
+
+class _Blocked(msgspec.Struct):
+    blocked_state: str | None = None
+
+
+def blocked_state(tx: Transaction, build_id: str) -> str:
+    """What a blocked build counts as: what the first of its block steps that wait for a person says."""
+    row = tx.one(
+        "SELECT steps.content FROM jobs JOIN steps ON steps.id = jobs.step_id "
+        "WHERE jobs.build_id = :build_id AND jobs.state = 'blocked' AND steps.kind = 'block' "
+        "ORDER BY steps.position LIMIT 1",
+        build_id=build_id,
+    )
+    if row is None or not row["content"].startswith("{"):
+        return "passed"  # blocked at an input alone, or the step is written as a word
+    return msgspec.json.decode(row["content"], type=_Blocked).blocked_state or "passed"

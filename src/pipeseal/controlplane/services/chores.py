@@ -1,0 +1,37 @@
+"""What the server does by itself beside answering requests: trigger builds, start scheduled ones, send notifications.
+
+Each chore looks into the database, so any server can do it and none has to; a message or the clock tells it when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from pipeseal.controlplane.services.events import TRIGGERS, wait_for
+from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.trigger_build import trigger_builds
+from pipeseal.errors import PipesealError
+
+_log = logging.getLogger("pipeseal.server")
+
+# Topic that wakes it, and what is done.
+CHORES: tuple[tuple[str, Callable[[ControlPlane], Awaitable[None]]], ...] = ((TRIGGERS, trigger_builds),)
+
+
+async def do_chores(plane: ControlPlane) -> None:
+    """Do all of it, each as often as there is a reason and at the interval of sweeps, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for topic, chore in CHORES:
+            group.create_task(_repeat(plane, topic, chore))
+
+
+async def _repeat(plane: ControlPlane, topic: str, chore: Callable[[ControlPlane], Awaitable[None]]) -> None:
+    with plane.events.listen(topic) as event:
+        while True:
+            try:
+                await chore(plane)
+            except PipesealError as error:
+                _log.error("%s: %s", topic, error.message)
+            await wait_for(event, plane.settings.sweep_interval)
