@@ -173,15 +173,12 @@ class AgentClient:
             Unavailable: as every call here; status 422 when the server does not let this agent have it, 423 when it
                 could not be had in time.
         """
-        from pipeseal.agentapi.job_routes import BY_NAME as ALL_BY_NAME
-        from pipeseal.agentapi.job_routes import job_route_path
-
-        path = job_route_path("acquire_job", job_id=job_id)
+        path = route_path("acquire_job", job_id=job_id)
         deadline = time.monotonic() + ACQUIRE_SECONDS
 
         def attempt_once(attempt: int) -> bytes:
             headers = {"X-Buildkite-Lock-Acquire-Job": "1", "X-Buildkite-Backoff-Sequence": str(attempt)}
-            return self._once(ALL_BY_NAME["acquire_job"].method, path, headers=headers).body
+            return self._once(BY_NAME["acquire_job"].method, path, headers=headers).body
 
         def failed(error: PipesealError, delay: float) -> None:
             if self._on_failure is not None:
