@@ -7,14 +7,18 @@ docs/generate.py -c  say which are out of date, and exit with 1 if any is (the t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pipeseal.errors.codes import CODES
+from pipeseal.policy.environment import TABLE, HandOver
+from pipeseal.policy.file import RECORD_KEYS, SECTION_KEYS, SHARED_KEYS, TOP_KEYS, Key
+from pipeseal.policy.forbidden import families
 from pipeseal.signing.bindings import BINDINGS
 from pipeseal.signing.fields import FIELDS
 
 REFERENCE = Path(__file__).parent / "reference"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def refusals_page() -> str:
@@ -64,7 +68,41 @@ def signed_fields_page() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {"refusals.md": refusals_page, "signed-fields.md": signed_fields_page}
+def policy_page() -> str:
+    """`policy.md`: the policy file, key by key, and the table of server variables; prose from a template."""
+
+    def keys(rows: dict[str, Key]) -> str:
+        return _table(
+            ("key", "value", "meaning"),
+            [(f"`{name}`", row.kind.replace("|", " or "), row.meaning) for name, row in rows.items()],
+        )
+
+    words = {HandOver.VARIABLE: "as a variable", HandOver.FILE: "as a file", HandOver.NEVER: "no"}
+    variables = [(f"`{row.name}`", row.kind.value, row.type.name, words[row.hand_over], row.meaning) for row in TABLE]
+    parts = {
+        "shared_keys": keys(SHARED_KEYS),
+        "top_keys": keys({name: row for name, row in TOP_KEYS.items() if name not in SHARED_KEYS}),
+        "section_keys": keys({name: row for name, row in SECTION_KEYS.items() if name not in SHARED_KEYS}),
+        "record_keys": keys(RECORD_KEYS),
+        "variables": _table(("variable", "kind", "form", "reaches the job", "what it is"), variables),
+        "forbidden": _table(("names", "why"), families()),
+    }
+    text = (TEMPLATES / "policy.tmpl").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "refusals.md": refusals_page,
+    "signed-fields.md": signed_fields_page,
+    "policy.md": policy_page,
+}
 
 
 def main(arguments: list[str]) -> int:

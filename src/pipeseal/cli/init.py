@@ -38,6 +38,7 @@ def _default_directory() -> Path:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The control plane's token for agents.  [default: that of a server on this machine, if there is one]",
 )
+@click.option("--branch", metavar="NAME", help="The one branch whose commits may be built; any, without this.")
 @click.option("--key-id", metavar="ID", help="Name of the key.  [default: uploader- and a part of its thumbprint]")
 def init(
     directory: Path | None,
@@ -46,6 +47,7 @@ def init(
     organization: str,
     endpoint: str,
     token_file: Path | None,
+    branch: str | None,
     key_id: str | None,
 ) -> None:
     """Make keys and an agent configuration, and say what to do next.
@@ -54,10 +56,14 @@ def init(
     Examples:
       pipeseal init
       pipeseal init --repository git@example.org:acme/app.git --pipeline app
+      pipeseal init --repository git@example.org:acme/app.git --pipeline app --branch main
 
-    Writes a key pair, the settings of an agent that uploads (and holds the private key) and of one that runs
-    everything else (and holds only the public key). Nothing that exists is overwritten.
+    Writes a key pair, a policy (only steps that this key sealed, only this repository), the settings of an agent
+    that uploads (and holds the private key) and of one that runs everything else (and holds only the public key).
+    Nothing that exists is overwritten.
     """
+    if branch and not repository:
+        raise click.UsageError("--branch goes with --repository.")
     if bool(repository) != bool(pipeline):
         raise click.UsageError("--repository and --pipeline go together: a signed step is bound to both.")
 
@@ -71,6 +77,7 @@ def init(
         "verification.json",
         "uploader.cfg",
         "runner.cfg",
+        "policy.toml",
         *(["steps.yml"] if repository else []),
     ]
     existing = [name for name in names if (directory / name).exists()]
@@ -88,6 +95,7 @@ def init(
     token_file = token_file.absolute() if token_file else _find_agent_token()
     for name, uploads in (("uploader.cfg", True), ("runner.cfg", False)):
         _write_new(directory / name, _agent_settings(directory, endpoint, token_file, uploads=uploads))
+    _write_new(directory / "policy.toml", _policy(pair.key.kid or "", repository, branch))
     if repository and pipeline:
         _write_new(directory / "steps.yml", _signed_upload_step(directory, repository, organization, pipeline))
 
@@ -96,6 +104,8 @@ def init(
     click.echo("  verification.json   public key: for every agent")
     click.echo("  uploader.cfg        an agent for queue uploader: signs what it uploads")
     click.echo("  runner.cfg          an agent for everything else: runs only what that key signed")
+    what = f"only {repository}{f', branch {branch}' if branch else ''}" if repository else "any repository so far"
+    click.echo(f"  policy.toml         what both may run: only what that key sealed, {what}")
     if repository:
         click.echo("  steps.yml           the pipeline's upload step, signed")
     click.echo(f"  thumbprint          {pair.key.thumbprint()}\n")
@@ -135,7 +145,7 @@ def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, 
         f'endpoint="{endpoint}"',
         *([f'token="file://{token_file}"'] if token_file else []),
         f'verification-jwks-file="{directory / "verification.json"}"',
-        "verification-failure-behavior=block",
+        f'policy-file="{directory / "policy.toml"}"',
         f'build-path="{directory / ("uploader-builds" if uploads else "builds")}"',
         f'plugins-path="{directory / ("uploader-plugins" if uploads else "plugins")}"',
     ]
@@ -146,6 +156,31 @@ def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, 
             f'signing-jwks-file="{directory / "signing.json"}"',
         ]
     return "\n".join(lines) + "\n"
+
+
+def _policy(key_id: str, repository: str | None, branch: str | None) -> str:
+    lines = [
+        "# What the agents here may run. All keys: docs/reference/policy.md; is it right: pipeseal policy check FILE",
+        "version = 1",
+        'proof = "seal"                # steps signed by a stock uploader need: proof = "signature"',
+        f"keys = [{_toml(key_id)}]",
+        f"branches = [{_toml(branch)}]"
+        if branch
+        else '# branches = ["main"]        # only commits of these branches',
+        '# commands = "scripts"         # only scripts of the repository, no inline commands',
+        "# pull-requests = false",
+        "",
+        "[[allow]]",
+        f"repository = {_toml(repository)}" if repository else '# repository = "git@example.org:acme/app.git"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    import json
+
+    # A TOML basic string is a JSON string, as far as names and addresses go.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _signed_upload_step(directory: Path, repository: str, organization: str, pipeline: str) -> str:
@@ -165,3 +200,5 @@ def _signed_upload_step(directory: Path, repository: str, organization: str, pip
 def _write_new(path: Path, text: str) -> None:
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
+    # Whatever the umask: an agent refuses files that others can change.
+    path.chmod(0o644)

@@ -303,14 +303,14 @@ class _Reader:
                 continue
             from difflib import get_close_matches
 
-            near = get_close_matches(name, list(keys), 1) or get_close_matches(
+            near = get_close_matches(name, list(keys), 2) or get_close_matches(
                 name, [*TOP_KEYS, *SECTION_KEYS, *RECORD_KEYS], 1
             )
             elsewhere = "" if not near or near[0] in keys else " (in another part of the file)"
             raise MalformedInput(
                 "policy.key",
                 f"{place.words} has no key {name[:60]!r}",
-                help=f"did you mean {near[0]}?{elsewhere}" if near else f"it can have: {', '.join(keys)}",
+                help=f"did you mean {' or '.join(near)}?{elsewhere}" if near else f"it can have: {', '.join(keys)}",
                 position=self._find(name, place),
             )
 

@@ -144,3 +144,26 @@ def forbidden_reason(name: str) -> str:
 def is_own(name: str) -> bool:
     """Whether `name` is one that only the agent sets, signed or not."""
     return name.startswith(PREFIX) and name[len(PREFIX) :] in OWN
+
+
+def families() -> list[tuple[str, str]]:
+    """Every family of names with its reason, in words, for the docs."""
+
+    def words(pattern: str) -> str:
+        alternatives = []
+        depth, current = 0, ""
+        for character in pattern:
+            depth += (character == "(") - (character == ")")
+            if character == "|" and depth == 0:
+                alternatives.append(current)
+                current = ""
+            else:
+                current += character
+        shown = (text.replace(".*", "*").replace("(?i:", "(").replace("?", "") for text in [*alternatives, current])
+        return ", ".join(f"`{text}`".replace("|", "\\|") for text in shown)
+
+    rows = [(words(row.names.pattern), row.reason) for row in _PROGRAMS]
+    rows += [(f"`{PREFIX}` and {words(row.names.pattern)}", row.reason) for row in _PHASES]
+    rows.append((f"`{PREFIX}` and {', '.join(f'`{name}`' for name in sorted(CHECKOUT))}", "changes the checkout"))
+    rows.append((f"`{PREFIX}` and {', '.join(f'`{name}`' for name in sorted(OWN))}", "is the agent's own"))
+    return rows
