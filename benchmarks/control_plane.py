@@ -20,8 +20,10 @@ from benchmarks.workspace import PIPESEAL
 
 READY = "Listening on "
 READY_SECONDS = 30
-# More jobs than a build may have by default: 10,000 steps with their matrices.
-LIMITS = ("--max-jobs-per-upload", "20000", "--max-jobs-per-build", "20000")
+# More jobs than a build may have by default, in a longer text: 10,000 sealed steps with their matrices.
+LIMITS = (
+    "--max-jobs-per-upload", "20000", "--max-jobs-per-build", "20000", "--max-upload-bytes", str(64 * 1024 * 1024),
+)  # fmt: skip
 
 
 class Server(AbstractContextManager["Server"]):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -177,8 +177,10 @@ class Worker(AbstractContextManager["Worker"]):
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
+            # What a dead worker did not read is still in the buffer, and closing tries to write it.
+            with suppress(BrokenPipeError):
+                if pipe:
+                    pipe.close()
 
     def one_pass(self) -> Sample:
         """One pass over the worker's input; the sample's times are per item.
@@ -187,11 +189,9 @@ class Worker(AbstractContextManager["Worker"]):
             CommandFailed: the worker ended; its own message is on standard error.
         """
         assert self.process.stdin and self.process.stdout
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.write(b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
         line = self.process.stdout.readline()
         if not line:
             raise CommandFailed(f"{' '.join(self.command)} ended with {self.process.wait()}")
