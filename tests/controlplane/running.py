@@ -38,7 +38,8 @@ class Answer(NamedTuple):
 class Api:
     """Requests to one server, over one kept connection for each thread."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, tokens: Path | None = None) -> None:
+        folder = tokens or folder  # servers that share a database have one set of tokens, in the first one's folder
         self.url = url
         self.host, _, port = url.removeprefix("http://").partition(":")
         self.port = int(port)
@@ -147,18 +148,24 @@ class RunningServer(NamedTuple):
 
 @contextmanager
 def running_server(
-    folder: Path, settings: Settings = QUICK, *, clock: Clock | None = None, database_url: str = ""
+    folder: Path,
+    settings: Settings = QUICK,
+    *,
+    clock: Clock | None = None,
+    database_url: str = "",
+    object_store: str = "",
+    tokens: Path | None = None,
 ) -> Iterator[RunningServer]:
     """A control plane in a thread, on a free port of loopback."""
     listener = listen("127.0.0.1:0")
-    plane = open_plane(folder, settings, clock=clock, database_url=database_url)
+    plane = open_plane(folder, settings, clock=clock, database_url=database_url, object_store=object_store)
     plane.url = url_of(listener)
     ready = threading.Event()
     server = Server(plane, listener, lambda _url: ready.set())
     thread = threading.Thread(target=server.serve_until_stopped, daemon=True)
     thread.start()
     assert ready.wait(10), "the server did not start"
-    api = Api(plane.url, folder)
+    api = Api(plane.url, folder, tokens)
     try:
         yield RunningServer(api, plane, server, folder)
     finally:
@@ -172,8 +179,9 @@ def running_server(
 class ServerProcess:
     """A server as a process of its own, which can be killed and started again on the same folder and port."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, tokens: Path | None = None) -> None:
         self.folder = folder
+        self.tokens = tokens
         self.options = options
         self._port = 0
         self.process: subprocess.Popen[str] | None = None
@@ -196,7 +204,7 @@ class ServerProcess:
         assert line.startswith("Listening on http://"), line
         url = line.split()[-1]
         self._port = int(url.rpartition(":")[2])
-        api = Api(url, self.folder)
+        api = Api(url, self.folder, self.tokens)
         self._apis.append(api)
         return api
 
@@ -205,6 +213,11 @@ class ServerProcess:
         assert self.process is not None
         self.process.kill()
         self._reap()
+
+    def kill_if_running(self) -> None:
+        """SIGKILL, unless it has ended."""
+        if self.process is not None:
+            self.kill()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
@@ -230,8 +243,7 @@ def server_process(folder: Path, *options: str) -> Iterator[ServerProcess]:
     try:
         yield server
     finally:
-        if server.process is not None:
-            server.kill()
+        server.kill_if_running()
 
 
 class FakeAgent:

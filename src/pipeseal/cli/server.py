@@ -28,6 +28,12 @@ def default_data_folder() -> Path:
     help="postgresql://USER:PASSWORD@HOST/DATABASE, for one or several servers.  [default: SQLite in the folder]",
 )
 @click.option(
+    "--object-store",
+    default="",
+    envvar="PIPESEAL_SERVER_OBJECT_STORE",
+    help="Where logs and artifacts lie: a folder, or s3://BUCKET/PREFIX?endpoint=URL.  [default: the data folder]",
+)
+@click.option(
     "--listen", default="127.0.0.1:8080", envvar="PIPESEAL_SERVER_LISTEN", help="HOST:PORT; port 0: any free."
 )
 @click.option(
@@ -65,6 +71,7 @@ def default_data_folder() -> Path:
 def server(
     data: Path | None,
     database_url: str,
+    object_store: str,
     listen: str,
     url: str,
     organization: str,
@@ -134,7 +141,7 @@ def server(
         )
     folder = data or default_data_folder()
     with bind(listen) as listener:
-        plane = open_plane(folder, settings, database_url=database_url)
+        plane = open_plane(folder, settings, database_url=database_url, object_store=object_store)
         local = url_of(listener)
         plane.url = plane.url or local
 

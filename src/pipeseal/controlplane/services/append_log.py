@@ -13,7 +13,7 @@ from pipeseal.controlplane.services.authenticate import job_not_running, verify_
 from pipeseal.controlplane.services.events import log_topic, wait_for
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store.jobs import find_job
-from pipeseal.controlplane.store.logs import LogState, insert_chunk, load_log_state
+from pipeseal.controlplane.store.logs import LogState, insert_chunk, insert_shared_chunk, load_log_state
 from pipeseal.errors import MalformedInput, PipesealError
 
 _FLIGHT_POLL_SECONDS = 1.0
@@ -23,7 +23,13 @@ async def log_state(plane: ControlPlane, job_id: str) -> LogState:
     """The state of a running job's log, read from the database when memory does not have it."""
     state = plane.log_states.find(job_id)
     if state is None:
-        loaded = await plane.database.read(lambda tx: load_log_state(tx, job_id))
+        known = plane.log_states.recall(job_id)
+        # What is known without a hole need not be read again.
+        start = 0 if known is None else known.arrived.contiguous
+        loaded = await plane.database.read(lambda tx: load_log_state(tx, job_id, start))
+        if known is not None:
+            known.merge(loaded)
+            loaded = known
         state = plane.log_states.keep(job_id, loaded)
     return state
 
@@ -74,7 +80,13 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
             plane.log_states.drop(job_id)
     try:
         await asyncio.to_thread(plane.logs.write, job_id, start, data)
-        await plane.database.write(lambda tx: insert_chunk(tx, job_id, sequence, start, len(data)))
+        size, packing = len(data), plane.logs.packing
+        if plane.database.is_shared:
+            await plane.database.write_apart(
+                lambda tx: insert_shared_chunk(tx, job_id, sequence, start, size, packing=packing)
+            )
+        else:
+            await plane.database.write(lambda tx: insert_chunk(tx, job_id, sequence, start, size, packing=packing))
     except PipesealError:
         state.give_up(sequence)
         raise

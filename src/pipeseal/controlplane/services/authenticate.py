@@ -71,7 +71,7 @@ async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     Raises:
         VerificationError: `access.unknown_token`.
     """
-    session = plane.sessions.find(digest_token(token))
+    session = await plane.peers.find_session(digest_token(token))
     if session is None:  # 1
         raise unknown_token("session")
     session.last_seen = plane.clock.now()
@@ -81,6 +81,7 @@ async def verify_session_token(plane: ControlPlane, token: str) -> Session:
         await plane.database.write(
             lambda tx: agent_store.set_agent_state(tx, session.id, "connected", now=now, keep_token=True)
         )
+        plane.peers.agent(session.id)
     return session
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -91,15 +91,27 @@ class _Offer(NamedTuple):
     timer: asyncio.TimerHandle
 
 
+def _nobody(_news: Iterable[object]) -> None:
+    """There are no other servers."""
+
+
 class Dispatcher:
     """The queue and the lines of waiting agents.
 
     Parameters:
         offer_seconds: how long a job stays offered to one agent.
+        tell_ready, tell_gone: tell the other servers of the database of jobs that came into the queue, or left it.
     """
 
-    def __init__(self, offer_seconds: float) -> None:
+    def __init__(
+        self,
+        offer_seconds: float,
+        tell_ready: Callable[[Iterable[ReadyJob]], None] = _nobody,
+        tell_gone: Callable[[Iterable[str]], None] = _nobody,
+    ) -> None:
         self._offer_seconds = offer_seconds
+        self._tell_ready = tell_ready
+        self._tell_gone = tell_gone
         self._ready: dict[str, ReadyJob] = {}
         self._queues: dict[Rules, list[tuple[tuple[int, int, int, int], str]]] = {}
         self._waiting: dict[str, asyncio.Future[str | None]] = {}  # by agent
@@ -154,14 +166,26 @@ class Dispatcher:
         return agent_id in self._waiting
 
     def add_all(self, jobs: Iterable[ReadyJob]) -> None:
-        """`add` for each."""
-        for job in jobs:
+        """`add` for each, here and at the other servers: transactions of this one made them scheduled."""
+        news = list(jobs)
+        self._tell_ready(news)
+        for job in news:
             self.add(job)
 
     def discard_all(self, job_ids: Iterable[str]) -> None:
-        """`discard` for each."""
-        for job_id in job_ids:
+        """`discard` for each, here and at the other servers."""
+        news = list(job_ids)
+        self._tell_gone(news)
+        for job_id in news:
             self.discard(job_id)
+
+    def take_back(self, job_id: str) -> None:
+        """An offer came to nothing: the job goes back into the queue."""
+        self._expire(job_id)
+
+    def ready_ids(self) -> list[str]:
+        """The jobs in the queue, offered ones left out."""
+        return list(self._ready)
 
     def holder(self, job_id: str) -> str | None:
         """The agent to which a job is offered."""
@@ -256,7 +280,7 @@ class Dispatcher:
         offer = self._offers.get(job_id)
         if offer is not None:
             self.discard(job_id)
-            self.add(offer.job)
+            self.add_all([offer.job])
 
     def _fit(self, rules: Rules, tags: Tags) -> bool:
         key = (rules, tags)

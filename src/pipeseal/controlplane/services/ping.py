@@ -23,6 +23,7 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + plane.settings.ping_hold
     while True:
+        await plane.peers.refresh(session)
         if session.stopping:
             return PingResponse(action="disconnect", message="the server asked this agent to stop")
         if session.paused and not session.told_paused:
@@ -35,7 +36,9 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
         may_work = not session.paused and not session.ignored and session.job_id is None
         job_id = plane.dispatcher.take(session) if may_work else None
         if job_id is not None:
-            return _job(job_id)
+            if await plane.peers.reserve(session, job_id):
+                return _job(job_id)
+            continue
         future = plane.dispatcher.wait(session, accepts_jobs=may_work)
         try:
             await asyncio.wait((future, gone), timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
@@ -48,7 +51,7 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
         job_id = future.result()
         if job_id == SUPERSEDED:
             return PingResponse()
-        if job_id is not None:
+        if job_id is not None and await plane.peers.reserve(session, job_id):
             return _job(job_id)
         if plane.dispatcher.closed:
             return PingResponse()

@@ -30,6 +30,7 @@ from pipeseal.errors import ConfigurationError
 DATABASE_FILE = "control-plane.sqlite"
 REGISTRATION_FILE = "agent-token"
 API_FILE = "api-token"
+STORE_ID_KEY = "store-id"
 SECRET_FILE = "job-token-secret"  # noqa: S105  (a file name)
 
 
@@ -170,6 +171,8 @@ def open_plane(
         database.submit(lambda tx: _first_run(tx, folder, organization_id, randomness, now)).result()
         objects = open_object_store(object_store or str(folder / "objects"))
         undo.callback(objects.close)
+        if database.is_shared or object_store:
+            _check_belonging(database, objects, randomness)
         plane = ControlPlane(
             folder=folder,
             lock=lock,
@@ -204,6 +207,32 @@ def _open_database(folder: Path, database_url: str) -> Database:
             help="pip install 'pipeseal[postgres]'",
         ) from error
     return PostgresDatabase.open_url(database_url)
+
+
+def _check_belonging(database: Database, objects: ObjectStore, randomness: Callable[[int], bytes]) -> None:
+    """Make sure that the objects are those that the database speaks of; the first server brings the two together.
+
+    Raises:
+        ConfigurationError: `server.objects`: the servers of this database keep their objects somewhere else.
+        Unavailable: `server.store`.
+    """
+
+    def join(tx: Transaction) -> str:
+        known = agent_store.get_setting(tx, "object_store_id")
+        if known is None:
+            known = randomness(16).hex()
+            objects.put(STORE_ID_KEY, known.encode())
+            agent_store.set_setting(tx, "object_store_id", known)
+        return known
+
+    known = database.submit(join).result()
+    size = objects.size(STORE_ID_KEY)
+    if size is None or objects.get_range(STORE_ID_KEY, 0, size) != known.encode():
+        raise ConfigurationError(
+            "server.objects",
+            "the logs and artifacts that the database speaks of are in another object store",
+            help="give every server of a database the same --object-store",
+        )
 
 
 def _shared_job_secret(database: Database, randomness: Callable[[int], bytes]) -> bytes:

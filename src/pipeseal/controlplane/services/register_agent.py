@@ -18,6 +18,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import end_jobs_of_agent
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.servers import set_stopping
 from pipeseal.errors import MalformedInput, escape_control
 
 _log = logging.getLogger("pipeseal.server")
@@ -128,6 +129,7 @@ async def disconnect_agent(plane: ControlPlane, session: Session) -> None:
     await plane.database.write(change)
     plane.dispatcher.wake(session)
     plane.sessions.remove(session.id)
+    plane.peers.agent(session.id)
     _log.info("agent %s (%s) disconnected", escape_control(session.name), session.id)
 
 
@@ -142,11 +144,12 @@ async def pause_agent(
     Raises:
         MalformedInput: `request.not_found`, no such agent is connected.
     """
-    session = _connected(plane, agent_id)
+    session = await _connected(plane, agent_id)
     await plane.database.write(lambda tx: agent_store.set_paused(tx, agent_id, paused, note, until))
     session.paused, session.pause_note = paused, note
     session.told_paused = session.told_paused and not paused
     plane.dispatcher.wake(session)
+    plane.peers.agent(agent_id)
 
 
 async def stop_agent(plane: ControlPlane, agent_id: str) -> None:
@@ -155,13 +158,15 @@ async def stop_agent(plane: ControlPlane, agent_id: str) -> None:
     Raises:
         MalformedInput: `request.not_found`, no such agent is connected.
     """
-    session = _connected(plane, agent_id)
+    session = await _connected(plane, agent_id)
+    await plane.database.write(lambda tx: set_stopping(tx, agent_id))
     session.stopping = True
     plane.dispatcher.wake(session)
+    plane.peers.agent(agent_id)
 
 
-def _connected(plane: ControlPlane, agent_id: str) -> Session:
-    session = plane.sessions.get(agent_id)
+async def _connected(plane: ControlPlane, agent_id: str) -> Session:
+    session = await plane.peers.get_session(agent_id)
     if session is None:
         raise not_found("such agent")
     return session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from sqlite3 import Row
 
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
@@ -53,32 +54,50 @@ async def sweep(plane: ControlPlane) -> None:
     seconds = plane.clock.now()
     now = plane.now()
     silent = [
-        session
+        (session.id, session.name)
         for session in plane.sessions
         if session.state == "connected"
         and seconds - session.last_seen > plane.settings.heartbeat_timeout
         and not plane.dispatcher.is_waiting(session.id)  # an open question is a sign of life
     ]
-    for session in silent:
+    if plane.peers.is_shared:
+        silent = await plane.peers.silent_agents()
+    for agent_id, name in silent:
 
-        def lose(tx: Transaction, agent_id: str = session.id) -> list[str]:
+        def lose(tx: Transaction, agent_id: str = agent_id) -> list[str] | None:
+            agent = agent_store.find_agent(tx, agent_id)
+            if agent is None or agent["state"] != "connected" or _was_seen(plane, agent):
+                return None  # another server was quicker, or has heard of it after all
             agent_store.set_agent_state(tx, agent_id, "lost", now=now, keep_token=True)
             return end_jobs_of_agent(tx, plane, agent_id, now=now)
 
-        session.state = "lost"
-        session.job_id = None
+        lost = plane.sessions.get(agent_id)
+        if lost is not None:
+            lost.state = "lost"
+            lost.job_id = None
         ended = await plane.database.write(lose)
-        plane.dispatcher.wake(session)
-        name = escape_control(session.name)
-        _log.warning("agent %s (%s) is lost, its jobs: %s", name, session.id, ", ".join(ended) or "none")
+        if ended is None:
+            continue
+        if lost is not None:
+            plane.dispatcher.wake(lost)
+        plane.peers.agent(agent_id)
+        jobs = ", ".join(ended) or "none"
+        _log.warning("agent %s (%s) is lost, its jobs: %s", escape_control(name), agent_id, jobs)
     if await plane.database.read(lambda tx: agent_store.has_due(tx, now)):
         for agent_id in await plane.database.write(lambda tx: agent_store.resume_due(tx, now)):
             paused = plane.sessions.get(agent_id)
             if paused is not None:
                 paused.paused, paused.pause_note = False, ""
                 plane.dispatcher.wake(paused)
+            plane.peers.agent(agent_id)
     if await plane.database.read(lambda tx: job_store.overdue_jobs(tx, now)):
         await plane.database.write(lambda tx: _end_overdue(tx, plane, now))
+
+
+def _was_seen(plane: ControlPlane, agent: Row) -> bool:
+    """Whether the database knows that an agent was heard of within its time; only shared databases are told."""
+    before = plane.now() - int(plane.settings.heartbeat_timeout * 1_000_000)
+    return plane.peers.is_shared and (agent["last_seen_at"] or agent["registered_at"]) >= before
 
 
 def _end_overdue(tx: Transaction, plane: ControlPlane, now: int) -> None:
@@ -99,6 +118,7 @@ async def sweep_forever(plane: ControlPlane) -> None:
     while True:
         await asyncio.sleep(plane.settings.sweep_interval)
         try:
+            await plane.peers.keep_up()
             await sweep(plane)
             if rounds % 1000 == 0:
                 before = plane.now() - _FORGET_AFTER * 1_000_000

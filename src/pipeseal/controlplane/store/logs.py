@@ -17,6 +17,7 @@ from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput, Unavailable
 
 _READ_BYTES = 256 * 1024
+_MAX_STATES = 2_000
 
 
 class Interval(NamedTuple):
@@ -111,6 +112,16 @@ class LogState:
         self.in_flight.add(sequence)
         return True
 
+    def merge(self, rows: LogState) -> None:
+        """Take up chunks that were read from the database; those that are known, or being written here, stay."""
+        for sequence, interval in rows.chunks.items():
+            if sequence in self.chunks:
+                continue
+            self.chunks[sequence] = interval
+            self.arrived.add(*interval)
+            if not self.claimed.overlaps(*interval):  # else a write is under way here that the database will refuse
+                self.claimed.add(*interval)
+
     def settle(self, sequence: int) -> None:
         """A claimed chunk is durable."""
         self.in_flight.discard(sequence)
@@ -131,6 +142,9 @@ class LogStore:
     Parameters:
         folder: made when missing.
     """
+
+    # What `jobs.log_packing` is to be: files are never packed.
+    packing: int | None = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -187,42 +201,72 @@ class LogStore:
             Unavailable: `server.store`.
         """
         for hole in holes:
-            size = hole.end - hole.start
-            notice = f"\n[{size} bytes of this log never reached the server]\n".encode()
-            at = hole.start
-            self.write(job_id, at, notice[:size])
-            at += min(len(notice), size)
-            while at < hole.end:
-                piece = min(hole.end - at, _READ_BYTES)
-                self.write(job_id, at, b" " * piece)
-                at += piece
+            for at in range(hole.start, hole.end, _READ_BYTES):
+                self.write(job_id, at, render_notice(hole, at, min(hole.end, at + _READ_BYTES)))
+
+
+def render_notice(hole: Interval, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` of a log, inside a part of it that never came: a notice, then blanks."""
+    notice = f"\n[{hole.end - hole.start} bytes of this log never reached the server]\n".encode()
+    return notice[start - hole.start : end - hole.start].ljust(end - start)
 
 
 class LogStates:
-    """The logs of running jobs, in memory; after a restart each is read from its rows when first needed."""
+    """The logs of running jobs, in memory; after a restart each is read from its rows when first needed.
 
-    def __init__(self) -> None:
+    Parameters:
+        is_shared: other servers may be writing the same logs: memory alone is never enough, and is completed from the
+            rows whenever a log is looked at.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
         self._states: dict[str, LogState] = {}
+        self._is_shared = is_shared
 
     def find(self, job_id: str) -> LogState | None:
-        """The state of a log, when it is in memory."""
+        """The state of a log, when memory has it and nobody else can have changed it."""
+        return None if self._is_shared else self._states.get(job_id)
+
+    def recall(self, job_id: str) -> LogState | None:
+        """What memory knows of a log, which may have grown since."""
         return self._states.get(job_id)
 
     def keep(self, job_id: str, state: LogState) -> LogState:
-        """Remember a state just read; if another request was quicker, its state is the one."""
-        return self._states.setdefault(job_id, state)
+        """Remember a state; if there is another already, it is completed with this one, and is the one."""
+        known = self._states.get(job_id)
+        if known is state:
+            return state
+        if known is None:
+            if self._is_shared and len(self._states) >= _MAX_STATES:
+                self._drop_oldest()
+            self._states[job_id] = state
+            return state
+        known.merge(state)
+        return known
+
+    def _drop_oldest(self) -> None:
+        """Make room: nobody tells this server of logs that end at another one."""
+        idle = [job_id for job_id, state in self._states.items() if not state.in_flight]
+        for job_id in idle[: _MAX_STATES // 2]:
+            del self._states[job_id]
 
     def drop(self, job_id: str) -> None:
         """Forget a log whose job has ended."""
         self._states.pop(job_id, None)
 
 
-def load_log_state(tx: Transaction, job_id: str) -> LogState:
-    """The state of a log from its rows."""
+def load_log_state(tx: Transaction, job_id: str, start: int = 0) -> LogState:
+    """The state of a log from its rows.
+
+    Parameters:
+        start: leave out the chunks that begin before this byte.
+    """
     state = LogState()
     rows = tx.all(
-        "SELECT sequence, start_byte, size_bytes FROM log_chunks WHERE job_id = :job_id ORDER BY start_byte",
+        "SELECT sequence, start_byte, size_bytes FROM log_chunks "
+        "WHERE job_id = :job_id AND start_byte >= :start ORDER BY start_byte",
         job_id=job_id,
+        start=start,
     )
     for row in rows:
         interval = Interval(row["start_byte"], row["start_byte"] + row["size_bytes"])
@@ -232,8 +276,14 @@ def load_log_state(tx: Transaction, job_id: str) -> LogState:
     return state
 
 
-def insert_chunk(tx: Transaction, job_id: str, sequence: int, start: int, size: int) -> None:
-    """Record that a chunk is on disk, and how far the log reaches."""
+def insert_chunk(
+    tx: Transaction, job_id: str, sequence: int, start: int, size: int, *, packing: int | None = None
+) -> None:
+    """Record that a chunk is durable, and how far the log reaches.
+
+    Parameters:
+        packing: for `jobs.log_packing`, see `store.log_objects`.
+    """
     tx.run(
         "INSERT INTO log_chunks (job_id, sequence, start_byte, size_bytes) "
         "VALUES (:job_id, :sequence, :start, :size) ON CONFLICT (job_id, sequence) DO NOTHING",
@@ -243,9 +293,58 @@ def insert_chunk(tx: Transaction, job_id: str, sequence: int, start: int, size: 
         size=size,
     )
     tx.run(
-        "UPDATE jobs SET log_bytes = CASE WHEN log_bytes < :end THEN :end ELSE log_bytes END WHERE id = :job_id",
+        "UPDATE jobs SET log_bytes = CASE WHEN log_bytes < :end THEN :end ELSE log_bytes END, log_packing = :packing "
+        "WHERE id = :job_id",
         job_id=job_id,
         end=start + size,
+        packing=packing,
+    )
+
+
+def insert_shared_chunk(
+    tx: Transaction, job_id: str, sequence: int, start: int, size: int, *, packing: int | None = None
+) -> None:
+    """`insert_chunk` where other servers may be writing the same log: the rows decide what fits.
+
+    Raises:
+        MalformedInput: `log.conflict`: the job has ended, or other bytes came under this number or for this place.
+    """
+    # The job's row is locked first, so that chunks of one log, and its end, come one after the other.
+    job = tx.run(
+        "UPDATE jobs SET log_bytes = CASE WHEN log_bytes < :end THEN :end ELSE log_bytes END, log_packing = :packing "
+        "WHERE id = :job_id AND finished_at IS NULL",
+        job_id=job_id,
+        end=start + size,
+        packing=packing,
+    )
+    before = tx.one(
+        "SELECT sequence, start_byte, size_bytes FROM log_chunks "
+        "WHERE job_id = :job_id AND start_byte < :end AND size_bytes > 0 ORDER BY start_byte DESC LIMIT 1",
+        job_id=job_id,
+        end=start + size,
+    )
+    same = tx.one(
+        "SELECT start_byte, size_bytes FROM log_chunks WHERE job_id = :job_id AND sequence = :sequence",
+        job_id=job_id,
+        sequence=sequence,
+    )
+    if same is not None and (same["start_byte"], same["size_bytes"]) == (start, size):
+        return
+    if not job:
+        raise MalformedInput("log.conflict", "the job has ended and its log is closed")
+    if same is not None:
+        raise MalformedInput(
+            "log.conflict", f"log chunk {sequence} covers other bytes than {start} to {start + size}"
+        )
+    if before is not None and before["start_byte"] + before["size_bytes"] > start:
+        raise MalformedInput("log.conflict", f"bytes {start} to {start + size} of the log were sent by another chunk")
+    tx.run(
+        "INSERT INTO log_chunks (job_id, sequence, start_byte, size_bytes) "
+        "VALUES (:job_id, :sequence, :start, :size)",
+        job_id=job_id,
+        sequence=sequence,
+        start=start,
+        size=size,
     )
 
 

@@ -24,6 +24,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from pipeseal.controlplane.store.channel import Channel
 from pipeseal.controlplane.store.database import Database, Request, Transaction, migrations_missing, store_error
 from pipeseal.errors import ConfigurationError, MalformedInput
 
@@ -153,6 +154,10 @@ class PostgresDatabase(Database):
 
     def _connect(self) -> Connection:
         return psycopg.connect(self._url, row_factory=dict_row, **_connection_settings())
+
+    def open_channel(self, on_line: Callable[[str], None], on_gap: Callable[[], None]) -> Channel:
+        """A channel to the other servers of this database; see `Channel`. It is to be started, and closed first."""
+        return Channel(self._connect, on_line, on_gap)
 
     def read_now(self, function: Callable[[Transaction], T]) -> T:
         """Run a reading transaction in this thread, on one snapshot.
