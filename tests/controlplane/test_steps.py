@@ -212,6 +212,19 @@ def test_meta_data_of_other_builds(running: RunningServer) -> None:
         assert (answer.status, answer.json["code"]) == (403, "access.other_build")
 
 
+def test_builds_on_either_side_of_a_trigger_step_read_one_another(running: RunningServer) -> None:
+    running.api.create_pipeline("steps: [{command: c}]", slug="child")
+    (job,) = running_jobs(running, "steps: [{command: a}, {trigger: child}]")
+    job.call("POST", "/data/set", {"key": "k", "value": "parent"})
+    child = FakeAgent(running.api).take()
+    assert child.env["BUILDKITE_PIPELINE_SLUG"] == "child"
+    child.call("POST", "/data/set", {"key": "k", "value": "child"})
+    assert data(child, "get", build_of(job), {"key": "k"}).json["value"] == "parent"
+    assert data(job, "get", build_of(child), {"key": "k"}).json["value"] == "child"
+    answer = child.api.agent_call("POST", f"/builds/{build_of(job)}/cancel", child.token)
+    assert (answer.status, answer.json["code"]) == (403, "access.other_build")
+
+
 def test_the_real_commands(running: RunningServer) -> None:
     (job,) = running_jobs(running, STEPS)
     done = command(job, "step", "get", "label", "--step", "second")

@@ -55,7 +55,8 @@ def _held(job: Row) -> Row:
 
 
 def readable_build(tx: Transaction, job: Row, build_id: str) -> Row:
-    """A build that a job may look into: its own, and others of its pipeline.
+    """A build that a job may look into: its own, others of its pipeline, the one that triggered its own, and those
+    that its own triggered.
 
     Raises:
         VerificationError: `access.other_build`.
@@ -64,15 +65,23 @@ def readable_build(tx: Transaction, job: Row, build_id: str) -> Row:
     build = tx.one("SELECT * FROM builds WHERE id = :id", id=build_id) if UUID.fullmatch(build_id) else None
     if build is None:
         raise not_found("such build")
-    own = tx.one("SELECT pipeline_id FROM builds WHERE id = :id", id=job["build_id"])
+    own = tx.one("SELECT * FROM builds WHERE id = :id", id=job["build_id"])
     assert own is not None
-    if build["pipeline_id"] != own["pipeline_id"]:
+    if build["pipeline_id"] != own["pipeline_id"] and not _is_triggered(tx, own, by=build):
+        if _is_triggered(tx, build, by=own):
+            return build
         raise VerificationError(
             "access.other_build",
-            "this job token opens only builds of the job's own pipeline",
-            help="hand over what another pipeline needs with a trigger step's variables or meta-data",
+            "this job token opens only builds of the job's own pipeline, and those on either side of a trigger step",
+            help="let a trigger step hand over what another pipeline needs",
         )
     return build
+
+
+def _is_triggered(tx: Transaction, build: Row, *, by: Row) -> bool:
+    """Whether a trigger step of one build made another."""
+    job = job_store.find_job(tx, build["triggered_from_id"]) if build["triggered_from_id"] is not None else None
+    return job is not None and bool(job["build_id"] == by["id"])
 
 
 def own_build(tx: Transaction, job: Row, build_id: str) -> Row:

@@ -12,7 +12,7 @@ import msgspec
 from pipeseal.agentapi.job_messages import StepCancel, StepExport, StepUpdate
 from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.job import ENDED, HELD, UNSUCCESSFUL, JobState
-from pipeseal.controlplane.services.advance_build import advance_build, leave_group
+from pipeseal.controlplane.services.advance_build import advance_build, stop_jobs
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.events import build_topic
 from pipeseal.controlplane.services.job_access import own_build, readable_build, verify_held_token
@@ -226,8 +226,7 @@ async def cancel_step(plane: ControlPlane, token: str, step: str, asked: StepCan
     if not 0 <= grace <= MAX_GRACE_SECONDS:
         raise MalformedInput("request.malformed", f"a grace period is 0 to {MAX_GRACE_SECONDS} seconds")
     now = plane.now()
-    seconds = grace if asked["force"] else plane.settings.cancel_timeout
-    deadline = now + int(seconds * 1_000_000)
+    deadline = now + grace * 1_000_000
 
     def change(tx: Transaction) -> str:
         job = verify_held_token(tx, token)
@@ -235,19 +234,10 @@ async def cancel_step(plane: ControlPlane, token: str, step: str, asked: StepCan
         found = find_step(tx, build["id"], step)
         # A group has no jobs of its own; its steps have.
         where = "(step_id = :step_id OR step_id IN (SELECT id FROM steps WHERE parent_id = :step_id))"
-        rows = tx.all(
-            f"SELECT id, concurrency_group FROM jobs WHERE {where} AND finished_at IS NULL",  # noqa: S608  (a constant)
-            step_id=found["id"],
-        )
-        idle = f"{where} AND state IN ('waiting', 'blocked', 'limited', 'scheduled')"
-        reason = "the step was cancelled"
-        job_store.move_jobs(tx, JobState.CANCELED, idle, now=now, reason=reason, step_id=found["id"])
-        job_store.ask_to_stop(tx, JobState.CANCELING, where, deadline=deadline, step_id=found["id"])
-        for row in rows:
-            leave_group(tx, plane, row, now=now)
+        stop_jobs(tx, plane, where, reason="the step was cancelled", now=now, step_id=found["id"])
+        if asked["force"]:
+            job_store.hasten_stop(tx, where, deadline=deadline, step_id=found["id"])
         advance_build(tx, plane, build["id"], now=now)
-        job_ids = [row["id"] for row in rows]
-        tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.discard_all(job_ids)))
         return str(found["id"])
 
     return await plane.database.write(change)
