@@ -201,3 +201,12 @@ def test_the_options_are_known_to_the_quick_reader_too() -> None:
     call = read_plain_call(["--no-seal", "--seal-valid-for", "2h", "p.yml"], {})
     assert call is not None
     assert (call.options.no_seal, call.options.seal_valid_for, call.options.files) == (True, "2h", ("p.yml",))
+
+
+def test_without_git_there_is_no_tree(
+    checkout: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (seal,), said = seals("steps: [{command: a}]", tmp_path, checkout[1])
+    assert seal.build is not None and seal.build.tree is None
+    assert "git does not know the commit" in said

@@ -286,23 +286,30 @@ class _Signing:
 
         self._say = say
         self._given = given
-        self._key = open_signing_key(options.jwks_file, options.jwks_key_id)
         self._repository = given.get("BUILDKITE_REPO", "")
         if not self._repository:
             say("warning: BUILDKITE_REPO is not set; steps are signed for an empty repository address")
         self._bindings = {} if options.no_bindings else uploader_bindings(given)
         self._sealing: Sealing | None = None
         if options.no_bindings or options.no_seal:
+            self._key = open_signing_key(options.jwks_file, options.jwks_key_id)
             return
-        if not self._key.kid:
-            say("warning: the key has no id (`kid`), so the steps are not sealed")
-            return
-        from pipeseal.agent.upload_seal import make_sealing, parse_validity
+        from pipeseal.agent.upload_seal import TreeQuestion, make_sealing, parse_validity
 
         valid_seconds = parse_validity(options.seal_valid_for)
-        self._sealing = make_sealing(
-            given, self._bindings, upload_id=make_uuid(), now=now, valid_seconds=valid_seconds, say=say
-        )
+        with TreeQuestion(self._bindings.get(_COMMIT)) as question:
+            self._key = open_signing_key(options.jwks_file, options.jwks_key_id)
+            if not self._key.kid:
+                say("warning: the key has no id (`kid`), so the steps are not sealed")
+                return
+            self._sealing = make_sealing(
+                given,
+                self._bindings,
+                tree=question.answer(say),
+                upload_id=make_uuid(),
+                now=now,
+                valid_seconds=valid_seconds,
+            )
 
     def sign(self, pipeline: Pipeline) -> Pipeline:
         """The pipeline, every command step signed and sealed, and a line about that.

@@ -11,6 +11,7 @@ from pipeseal.errors import ConfigurationError, MalformedInput, escape_control
 from pipeseal.signing.bindings import SEAL
 from pipeseal.signing.seal.envelope import BuildFacts
 from pipeseal.signing.seal.make import Sealing
+from pipeseal.signing.seal.members import is_object_id
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _MAX_PATH = 4096
@@ -20,29 +21,28 @@ def make_sealing(
     environment: Mapping[str, str],
     bindings: Mapping[str, str],
     *,
+    tree: str | None,
     upload_id: str,
     now: float,
     valid_seconds: int,
-    say: Callable[[str], None],
 ) -> Sealing:
     """What all seals of an upload say alike.
 
     Parameters:
         environment: the job's variables, as the job was given them.
         bindings: what the steps are bound to, see `uploader_bindings`; the commit in it is resolved.
+        tree: the commit's, if it is known.
         upload_id: this upload's own id.
         now: seconds since 1970.
         valid_seconds: how long the seals are good for.
-        say: prints a line for people.
 
     Raises:
         MalformedInput: the job's own seal cannot be read.
     """
-    commit = bindings.get("BUILDKITE_COMMIT")
     build = BuildFacts(
         id=bindings.get("BUILDKITE_BUILD_ID"),
-        commit=commit,
-        tree=_find_tree(commit, say) if commit else None,
+        commit=bindings.get("BUILDKITE_COMMIT"),
+        tree=tree,
         branch=bindings.get("BUILDKITE_BRANCH"),
         tag=bindings.get("BUILDKITE_TAG"),
         pull_request=bindings.get("BUILDKITE_PULL_REQUEST"),
@@ -79,24 +79,66 @@ def _parent_of(environment: Mapping[str, str]) -> str | None:
         ) from None
 
 
-def _find_tree(commit: str, say: Callable[[str], None]) -> str | None:
-    import subprocess
+class TreeQuestion:
+    """Asks git for a commit's tree, and lets the upload go on meanwhile. Ends with the `with` it is used in.
 
-    tree = ""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{tree}}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        tree = done.stdout.strip() if done.returncode == 0 else ""
-    except (OSError, ValueError):
-        pass
-    if not tree:
-        say(f"warning: git does not know the commit {escape_control(commit[:12])} here, so the seals name no tree")
-        return None
-    return tree
+    Parameters:
+        commit: full object id; None to ask nothing.
+    """
+
+    def __init__(self, commit: str | None) -> None:
+        self._commit = commit
+        self._answer = self._process = -1
+
+    def __enter__(self) -> TreeQuestion:
+        if self._commit is None:
+            return self
+        words = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._commit}^{{tree}}"]
+        self._answer, end = os.pipe()
+        actions = [
+            (os.POSIX_SPAWN_DUP2, end, 1),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ]
+        try:
+            # `subprocess` takes longer to import than git takes to answer.
+            self._process = os.posix_spawnp("git", words, os.environ, file_actions=actions)
+        except OSError:
+            pass  # no git: then nobody knows
+        finally:
+            os.close(end)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._read()
+
+    def _read(self) -> str:
+        """All that git says; it is over then."""
+        text = b""
+        if self._answer >= 0:
+            while piece := os.read(self._answer, 4096):
+                text += piece
+            os.close(self._answer)
+            self._answer = -1
+        if self._process >= 0:
+            _, status = os.waitpid(self._process, 0)
+            self._process = -1
+            text = text if status == 0 else b""
+        return text.decode("ascii", "replace").strip()
+
+    def answer(self, say: Callable[[str], None]) -> str | None:
+        """The tree's object id; None, and a warning, when git does not know the commit.
+
+        Parameters:
+            say: prints a line for people.
+        """
+        if self._commit is None:
+            return None
+        tree = self._read()
+        if not is_object_id(tree):
+            commit = escape_control(self._commit[:12])
+            say(f"warning: git does not know the commit {commit} here, so the seals name no tree")
+            return None
+        return tree
 
 
 def script_finder(root: str) -> Callable[[str], bool]:
