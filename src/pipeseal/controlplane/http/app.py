@@ -15,9 +15,11 @@ from starlette.routing import Route
 from pipeseal import __version__
 from pipeseal.controlplane.http.agent_api import agent_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
+from pipeseal.controlplane.http.graphql import graphql_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
+from pipeseal.controlplane.http.webhooks import webhook_routes
 from pipeseal.controlplane.services.chores import do_chores
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import sweep_forever
@@ -52,7 +54,9 @@ def make_app(plane: ControlPlane) -> Starlette:
             *agent_routes(plane),
             *artifact_routes(plane),
             *oidc_routes(plane),
+            *graphql_routes(plane),
             *rest_routes(plane),
+            *webhook_routes(plane),
             Route("/healthz", healthz),
         ],
         lifespan=lifespan,
