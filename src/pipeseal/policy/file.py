@@ -115,6 +115,8 @@ def _syntax(error: Exception, data: bytes, source: str) -> MalformedInput:
         message, line, column = "not UTF-8", data[: error.start].count(b"\n") + 1, 1
     elif match := re.search(r"\(at line (\d+), column (\d+)\)", message):
         message, line, column = message[: match.start()].strip(), int(match[1]), int(match[2])
+    elif message.endswith("(at end of document)"):
+        message, line, column = message.removesuffix("(at end of document)").strip(), data.count(b"\n") + 1, 1
     else:
         return MalformedInput("policy.syntax", f"{source} is not TOML: {message[:200] or type(error).__name__}")
     lines = data.decode("utf-8", "replace").split("\n")
