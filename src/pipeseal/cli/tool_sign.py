@@ -49,10 +49,9 @@ def sign_text(
 )
 @click.option(
     "--repo",
-    required=True,
     envvar="BUILDKITE_REPO",
     metavar="URL",
-    help="The repository's URL, exactly as jobs will have it.",
+    help="The repository's URL, exactly as jobs will have it; needed for a FILE.",
 )
 @click.option(
     "--organization-slug", envvar="BUILDKITE_ORGANIZATION_SLUG", metavar="SLUG", help="Bind to this organisation."
@@ -69,11 +68,40 @@ def sign_text(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the terminal."
 )
 @click.option("-i", "--in-place", is_flag=True, help="Write the result back into FILE.")
+@click.option(
+    "--graphql-token",
+    envvar="BUILDKITE_GRAPHQL_TOKEN",
+    default="",
+    metavar="TOKEN",
+    help="API token of the server that keeps the pipeline; the steps come from there when there is no FILE.",
+)
+@click.option(
+    "--graphql-endpoint",
+    envvar="BUILDKITE_GRAPHQL_ENDPOINT",
+    default="",
+    metavar="URL",
+    help="Its GraphQL API: URL/graphql/v1 of a Pipeseal server.  [https://graphql.buildkite.com/v1]",
+)
+@click.option(
+    "--update", is_flag=True, envvar="BUILDKITE_TOOL_SIGN_UPDATE", help="Put the result in place on the server."
+)
+@click.option(
+    "--no-confirm",
+    is_flag=True,
+    envvar="BUILDKITE_TOOL_SIGN_NO_CONFIRM",
+    help="Do not ask; to sign what the server says, --expect-digest is needed then.",
+)
+@click.option(
+    "--expect-digest",
+    default="",
+    metavar="SHA256",
+    help="Sign what the server says only if it is still what you read: the digest that was shown then.",
+)
 def tool_sign(
     file: Path | None,
     jwks_file: str,
     jwks_key_id: str,
-    repo: str,
+    repo: str | None,
     organization_slug: str | None,
     pipeline_slug: str | None,
     tag: str | None,
@@ -83,23 +111,42 @@ def tool_sign(
     seal_valid_for: str | None,
     output: Path | None,
     in_place: bool,
+    graphql_token: str,
+    graphql_endpoint: str,
+    update: bool,
+    no_confirm: bool,
+    expect_digest: str,
 ) -> None:
-    """Sign and seal the steps of a pipeline file.
+    """Sign and seal the steps of a pipeline file, or of a pipeline that a server keeps.
 
     \b
     Examples:
       pipeseal tool sign pipeline.yml --jwks-file sign.json --repo git@example.org:acme/app.git > signed.yml
       pipeseal tool sign --in-place pipeline.yml --jwks-file sign.json --repo URL --pipeline-slug app
+      pipeseal tool sign pipeline.yml --jwks-file sign.json --repo URL --organization-slug local \\
+        --pipeline-slug app --graphql-token TOKEN --graphql-endpoint http://ci/graphql/v1 --update
 
     Reads FILE, or standard input (`-`). Comments, key order and quoting stay as they are; JSON stays JSON. Secrets
     of the pipeline are merged into its steps first, as the stock tool does. A command that names a file of this
     folder is sealed as a script.
+
+    With a token and no FILE, the steps and the repository are what the server says. They are shown, and signed only
+    once you vouch for them: your signature is what others will trust. Better sign a FILE that you keep, and --update.
     """
-    from_stdin = file is None or str(file) == "-"
-    if in_place and (from_stdin or output is not None):
+    from_server = bool(graphql_token) and file is None
+    from_stdin = not from_server and (file is None or str(file) == "-")
+    if in_place and (from_server or from_stdin or output is not None):
         raise click.UsageError("--in-place needs a FILE, and no --output.")
     if from_stdin and sys.stdin.isatty():
         raise click.UsageError("Give the FILE to sign, or pipe a pipeline in.")
+    if not from_server and not repo:
+        raise click.UsageError("Missing option '--repo'.")
+    if graphql_token and not (organization_slug and pipeline_slug):
+        raise click.UsageError("--graphql-token needs --organization-slug and --pipeline-slug.")
+    if update and not graphql_token:
+        raise click.UsageError("--update needs --graphql-token.")
+    if expect_digest and not from_server:
+        raise click.UsageError("--expect-digest is for what a server says; here the text is your own.")
 
     from pipeseal.signing.bindings import static_bindings
     from pipeseal.signing.keys.files import exposure_of
@@ -109,6 +156,23 @@ def tool_sign(
     key = open_signing_key(jwks_file, jwks_key_id)
     if exposed := exposure_of(Path(jwks_file)):
         click.echo(f"warning: {exposed}", err=True)
+    server = stored = None
+    if graphql_token:
+        from pipeseal.cli.stored_pipeline import (
+            DEFAULT_ENDPOINT,
+            PipelineServer,
+            check_repository,
+            confirm,
+            confirm_text,
+        )
+
+        server = PipelineServer(graphql_endpoint or DEFAULT_ENDPOINT, graphql_token)
+        stored = server.fetch_pipeline(organization_slug or "", pipeline_slug or "")
+        check_repository(stored, repo or stored.repository)
+        repo = stored.repository
+        if from_server:
+            confirm_text(stored, expected_digest=expect_digest, ask=not no_confirm)
+    assert repo is not None
     bindings = (
         {}
         if no_bindings
@@ -119,11 +183,22 @@ def tool_sign(
     sealing = None
     if not no_bindings and not no_seal:
         sealing = _sealing(key, repo, bindings, seal_valid_for)
-    source = "<stdin>" if file is None or from_stdin else str(file)
-    data = sys.stdin.buffer.read() if file is None or from_stdin else _read(file)
+    data: bytes | str
+    if from_server and stored is not None:
+        source, data = f"{organization_slug}/{pipeline_slug}", stored.text
+    elif file is None or from_stdin:
+        source, data = "<stdin>", sys.stdin.buffer.read()
+    else:
+        source, data = str(file), _read(file)
     signed = sign(data, source=source, key=key, repository_url=repo, bindings=bindings, sealing=sealing)
     target = file if in_place else output
-    if target is None:
+    if update and server is not None and stored is not None:
+        if not no_confirm:
+            confirm(f"Replace the steps of {organization_slug}/{pipeline_slug} on the server by the signed ones?")
+        server.replace_steps(stored, signed.text)
+    if update and target is None:
+        pass  # the server has it
+    elif target is None:
         sys.stdout.buffer.write(signed.text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
     else:

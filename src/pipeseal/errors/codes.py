@@ -722,6 +722,27 @@ CODES: tuple[Code, ...] = (
         "Choose another --output.",
     ),
     Code(
+        "signing.unconfirmed",
+        "nobody vouched for it",
+        "What a server says a pipeline is was not signed, or not put in place, because nobody confirmed it.",
+        ("the command runs where nobody can be asked", "the question was answered with no"),
+        "Read what is shown; then confirm, or repeat with --no-confirm and --expect-digest. Better: sign a file.",
+    ),
+    Code(
+        "signing.other_text",
+        "not the text that was agreed to",
+        "What the server says the pipeline is differs from what --expect-digest stands for; nothing was signed.",
+        ("somebody changed the pipeline since", "the server shows different people different steps"),
+        "Read what it is now, and find out who changed it.",
+    ),
+    Code(
+        "signing.repository",
+        "another repository on the server",
+        "The server says another repository than --repo; nothing was signed.",
+        ("the same repository is written in two ways", "somebody wants steps signed for another repository"),
+        "Correct the pipeline on the server, or --repo.",
+    ),
+    Code(
         "binding.conflict",
         "a variable is both set and bound",
         "The pipeline or the step sets a variable that the signature is to be bound to, so the binding would mean "
