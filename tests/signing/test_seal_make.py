@@ -18,6 +18,7 @@ from pipeseal.pipeline.commandstep import parse_command_step
 from pipeseal.pipeline.parse import parse_all, parse_pipeline
 from pipeseal.pipeline.render import pipeline_value, plugins_value, render_json, step_value
 from pipeseal.pipeline.steps import Adjustment, Checkout, CommandStep, Matrix, Pipeline, Plugin
+from pipeseal.pipeline.yaml import Limits
 from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.seal.compare import SealedStep, find_seal, sealed_step, verify_sealed_job
@@ -555,3 +556,12 @@ def test_seals_stand_where_a_reader_expects_them() -> None:
     assert lines[:3] == ["steps:", "  - env:", "      # about A"]
     assert lines[3].startswith(f"      {VARIABLE}: eyJ")
     assert lines[4:6] == ["      A: b # c", "      B: |"]
+
+
+def test_a_file_may_become_longer_than_what_is_read_at_once() -> None:
+    text = TEXTS["block"]
+    signed = sign_text(
+        text, source="p.yml", key=signing_key(), repository_url=REPOSITORY, limits=Limits(max_bytes=len(text)),
+        sealing=static_sealing(repository_url=REPOSITORY, bindings={}),
+    )  # fmt: skip
+    assert signed.kept and len(signed.text) > 10 * len(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeseal.errors import MalformedInput
@@ -94,7 +95,9 @@ def sign_text(
     try:
         signed = _splice(text, before, after)
         # Whatever the text looks like: only what reads back as exactly what was signed is handed out.
-        if list(parse_all(signed, source=source, limits=limits)) == after:
+        # Signatures and seals make it longer than what they were made for.
+        larger = replace(limits, max_bytes=limits.max_bytes + 8 * len(signed), max_values=4 * limits.max_values)
+        if list(parse_all(signed, source=source, limits=larger)) == after:
             return SignedText(signed, after, kept=True)
     except (CannotSplice, MalformedInput):
         pass
