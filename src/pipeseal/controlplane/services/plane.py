@@ -49,6 +49,7 @@ class Settings:
         sweep_interval: how often lost agents and overdue jobs are looked for.
         notify_http: webhooks of pipelines (`notify`) may go without TLS.
         notify_networks: networks that they may reach beyond the open one, such as `10.1.0.0/16`.
+        log_packing_delay: how long after a job's end its log stays in chunks, where logs are in an object store.
         limits: sizes and counts.
     """
 
@@ -62,6 +63,7 @@ class Settings:
     offer_timeout: float = 10.0
     cancel_timeout: float = 120.0
     sweep_interval: float = 2.0
+    log_packing_delay: float = 60.0
     notify_http: bool = False
     notify_networks: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)

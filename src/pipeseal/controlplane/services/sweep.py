@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from sqlite3 import Row
 
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
 from pipeseal.controlplane.services.advance_build import advance_build, end_job
+from pipeseal.controlplane.services.pack_logs import pack_forever
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
@@ -113,7 +115,17 @@ def _end_overdue(tx: Transaction, plane: ControlPlane, now: int) -> None:
 
 
 async def sweep_forever(plane: ControlPlane) -> None:
-    """Sweep at the interval of the settings until cancelled."""
+    """Sweep at the interval of the settings until cancelled, and pack logs beside it, which may take its time."""
+    packing = asyncio.create_task(pack_forever(plane))
+    try:
+        await _sweep_rounds(plane)
+    finally:
+        packing.cancel()
+        with suppress(asyncio.CancelledError):
+            await packing
+
+
+async def _sweep_rounds(plane: ControlPlane) -> None:
     rounds = 0
     while True:
         await asyncio.sleep(plane.settings.sweep_interval)

@@ -173,6 +173,17 @@ def _forget_chunks(tx: Transaction, job_id: str) -> None:
     _set_packing(tx, job_id, DONE)
 
 
+def has_unpacked(tx: Transaction, finished_before: int, now: int) -> bool:
+    """Whether there is a log that `claim_packing` would take."""
+    row = tx.one(
+        "SELECT 1 AS one FROM jobs WHERE log_packing IN (0, 1) AND finished_at < :finished_before "
+        "AND (log_packing_until IS NULL OR log_packing_until < :now) LIMIT 1",
+        finished_before=finished_before,
+        now=now,
+    )
+    return row is not None
+
+
 def claim_packing(tx: Transaction, *, finished_before: int, now: int, until: int) -> str | None:
     """Take a closed log that is to be packed, so that no other server does before `until`; None when there is none.
 

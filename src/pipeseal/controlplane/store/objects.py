@@ -329,8 +329,18 @@ def open_object_store(location: str) -> ObjectStore:
     parts = urlsplit(location)
     if scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return FolderStore(Path(unquote(parts.path)))
+    if scheme == "s3":
+        try:
+            from pipeseal.controlplane.store.s3 import open_bucket
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "server.objects",
+                f"S3 needs the package {error.name}, which is not installed",
+                help="pip install 'pipeseal[s3]'",
+            ) from error
+        return open_bucket(location)
     raise ConfigurationError(
         "server.objects",
         f"{location!r} is no place for objects",
-        help="write a folder's path or file:///folder",
+        help="write a folder's path, file:///folder or s3://bucket/prefix",
     )
