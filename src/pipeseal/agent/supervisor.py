@@ -133,7 +133,7 @@ class Supervisor:
 
     def _open_locks(self) -> LockApi | None:
         """The locks between jobs of this machine; an agent without them is still an agent."""
-        locks = LockApi(self._settings.sockets_path, clock=self._clock, say=self._log.info)
+        locks = LockApi(self._settings.sockets_path, clock=self._clock, warn=self._log.warn)
         try:
             locks.start()
         except PipesealError as error:

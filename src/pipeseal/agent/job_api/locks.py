@@ -63,6 +63,7 @@ class LockApi:
         check_seconds: how often to see whether the leader is alive.
         clock: for answers to `ping`.
         say: told when this agent becomes the leader.
+        warn: told when it cannot see who leads.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class LockApi:
         check_seconds: float = CHECK_SECONDS,
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda _text: None,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._folder = sockets_path
         self._check_seconds = check_seconds
         self._clock = clock or SystemClock()
         self._say = say
+        self._warn = warn
         self._table = LockTable()
         self._server = SocketServer(sockets_path / f"agent-{os.getpid()}-{secrets.token_hex(2)}", self._handle)
         self._ended = threading.Event()
@@ -148,7 +151,7 @@ class LockApi:
             try:
                 self.lead_if_nobody_does()
             except OSError as error:
-                self._say(f"cannot see who keeps the locks of this machine: {error.strerror}")
+                self._warn(f"Cannot see who keeps the locks of this machine: {error.strerror}")
 
     def _handle(self, request: Request) -> Reply:
         path = request.path.removeprefix(BASE).rstrip("/") if request.path.startswith(BASE + "/") else ""
