@@ -122,6 +122,26 @@ def test_connection_is_kept_and_a_dead_one_replaced() -> None:
         assert pool.request("GET", "/ping", token="t").body == b"{}"
 
 
+def test_close_ends_a_call_at_whatever_moment_it_comes() -> None:
+    with fake_server(hold_seconds=30) as server:
+        for number in range(60):
+            pool = ConnectionPool(parse_endpoint(server.endpoint), user_agent="test")
+            ended: list[str] = []
+
+            def call(pool: ConnectionPool = pool, ended: list[str] = ended) -> None:
+                try:
+                    pool.request("GET", "/ping", token="t", timeout_seconds=20)
+                except Unavailable as error:
+                    ended.append(error.code)
+
+            thread = threading.Thread(target=call)
+            thread.start()
+            time.sleep(number * 0.00005)
+            pool.close()
+            thread.join(5)
+            assert ended == ["api.unreachable"], number
+
+
 def test_close_ends_a_call_that_waits() -> None:
     with raw_server(b"", keep=True) as url, _pool(url) as pool:
         caught: list[PipesealError] = []

@@ -6,6 +6,7 @@ limit, or go to another address.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import select
@@ -115,7 +116,7 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
-        self._closed = False
+        self._closed = threading.Event()
         self._context: object | None = None
         if endpoint.scheme == "https":
             import ssl
@@ -179,7 +180,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Close every connection; calls in progress end at once with `api.unreachable`."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             idle, self._idle = self._idle, []
             busy = list(self._busy)
         for connection in idle:
@@ -189,7 +190,7 @@ class ConnectionPool:
 
     def _take(self, deadline: float) -> _Connection:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise Unavailable("api.unreachable", "the connection to the server was closed")
             connection = self._idle.pop() if self._idle else None
         if connection is not None and connection.is_stale():
@@ -199,6 +200,8 @@ class ConnectionPool:
         connection.deadline = deadline
         with self._lock:
             self._busy.add(connection)
+            if self._closed.is_set():  # meanwhile, by another thread that did not see this connection
+                connection.aborted = True
         return connection
 
     def _drop(self, connection: _Connection) -> None:
@@ -222,6 +225,8 @@ class ConnectionPool:
             client.connect()  # http.client sets TCP_NODELAY
         else:
             client.sock.settimeout(left)
+        if connection.aborted:  # before there was a socket to shut down
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the connection to the server was closed")
         client.request(method, self.endpoint.path + path, body=body, headers=dict(headers))
         response = client.getresponse()
         length = response.length
@@ -241,7 +246,7 @@ class ConnectionPool:
         connection.used = True
         with self._lock:
             self._busy.discard(connection)
-            if reusable and not self._closed:
+            if reusable and not self._closed.is_set():
                 self._idle.append(connection)
                 return answer
         connection.close()
