@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings
 from pipeseal.controlplane.http.bodies import bearer, read_json, read_number
 from pipeseal.controlplane.http.log_download import send_log
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
+from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
 from pipeseal.controlplane.http.shapes import agent_shape, build_shape, job_shape, pipeline_shape
 from pipeseal.controlplane.services import act_on_job, pipelines
 from pipeseal.controlplane.services import create_build as builds
@@ -40,7 +42,38 @@ _GATHER_SECONDS = 0.03
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
-class _NewPipeline(msgspec.Struct):
+class _Settings(msgspec.Struct, kw_only=True):
+    """Settings of a pipeline; a null is the default again, what is not there stays as it is."""
+
+    branch_configuration: str | None | msgspec.UnsetType = msgspec.UNSET
+    skip_queued_branch_builds: bool | None | msgspec.UnsetType = msgspec.UNSET
+    skip_queued_branch_builds_filter: str | None | msgspec.UnsetType = msgspec.UNSET
+    cancel_running_branch_builds: bool | None | msgspec.UnsetType = msgspec.UNSET
+    cancel_running_branch_builds_filter: str | None | msgspec.UnsetType = msgspec.UNSET
+    provider_settings: dict[str, Any] | None | msgspec.UnsetType = msgspec.UNSET
+
+    def revise(self, settings: PipelineSettings) -> PipelineSettings:
+        """`settings` with the changes.
+
+        Raises:
+            MalformedInput: `request.malformed`, `provider_settings` has something else than it can have.
+        """
+        kept = msgspec.to_builtins(settings)
+        for name in _Settings.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                kept[name] |= value
+            elif value is None:
+                del kept[name]
+            elif value is not msgspec.UNSET:
+                kept[name] = value
+        try:
+            return msgspec.convert(kept, PipelineSettings)
+        except msgspec.ValidationError as error:
+            raise MalformedInput("request.malformed", f"the settings cannot be used: {error}") from error
+
+
+class _NewPipeline(_Settings, kw_only=True):
     name: str
     repository: str
     configuration: str = ""
@@ -50,7 +83,7 @@ class _NewPipeline(msgspec.Struct):
     steps: Any = None
 
 
-class _PipelineChanges(msgspec.Struct):
+class _PipelineChanges(_Settings, kw_only=True):
     name: str | None = None
     repository: str | None = None
     configuration: str | None = None
@@ -109,6 +142,7 @@ async def _create_pipeline(plane: ControlPlane, request: Request) -> Response:
         default_branch=body.default_branch,
         description=body.description or "",
         configuration=body.configuration,
+        settings=body.revise(PipelineSettings()),
     )
     return render(await _read_pipeline(plane, slug), 201)
 
@@ -120,8 +154,9 @@ async def _show_pipeline(plane: ControlPlane, request: Request) -> Response:
 async def _update_pipeline(plane: ControlPlane, request: Request) -> Response:
     body = await read_json(request, _PipelineChanges, plane.settings.limits.max_upload_bytes)
     slug = request.path_params["slug"]
-    changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    await pipelines.update_pipeline(plane, slug, changes)
+    names = ("name", "repository", "configuration", "default_branch", "description")
+    changes = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
+    await pipelines.update_pipeline(plane, slug, changes, body.revise)
     return render(await _read_pipeline(plane, slug))
 
 
@@ -322,6 +357,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", _JOB + "/unblock", _unblock),
     ("PUT", _JOB + "/retry", _retry),
     *ARTIFACT_ENDPOINTS,
+    *SCHEDULING_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),

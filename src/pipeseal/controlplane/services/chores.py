@@ -9,15 +9,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from pipeseal.controlplane.services.events import TRIGGERS, wait_for
+from pipeseal.controlplane.services.events import NOTIFICATIONS, TRIGGERS, wait_for
+from pipeseal.controlplane.services.notify import send_due
 from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.schedules import start_due
 from pipeseal.controlplane.services.trigger_build import trigger_builds
 from pipeseal.errors import PipesealError
 
 _log = logging.getLogger("pipeseal.server")
 
 # Topic that wakes it, and what is done.
-CHORES: tuple[tuple[str, Callable[[ControlPlane], Awaitable[None]]], ...] = ((TRIGGERS, trigger_builds),)
+CHORES: tuple[tuple[str, Callable[[ControlPlane], Awaitable[None]]], ...] = (
+    (TRIGGERS, trigger_builds),
+    ("schedules", start_due),
+    (NOTIFICATIONS, send_due),
+)
 
 
 async def do_chores(plane: ControlPlane) -> None:
@@ -34,4 +40,6 @@ async def _repeat(plane: ControlPlane, topic: str, chore: Callable[[ControlPlane
                 await chore(plane)
             except PipesealError as error:
                 _log.error("%s: %s", topic, error.message)
+            except Exception:  # (a fault of one chore must not end it, or the others; its trace is in the log)
+                _log.exception("%s: a fault of this program", topic)
             await wait_for(event, plane.settings.sweep_interval)

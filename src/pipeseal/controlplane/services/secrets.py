@@ -59,7 +59,7 @@ async def set_secret(
     ):
         raise MalformedInput("request.malformed", f"`pipelines` is a list of at most {_MAX_PIPELINES} slugs")
     secret_id = plane.new_id()
-    sealed = _seal(plane, secret_id, key, value)
+    sealed = seal_text(plane, secret_id, key, value)
     slugs = None if pipelines is None else msgspec.json.encode(sorted(set(pipelines))).decode()
     now = plane.now()
     await plane.database.write(
@@ -105,10 +105,15 @@ async def get_secret(plane: ControlPlane, job_id: str, token: str, key: str) -> 
         return row["id"], row["sealed"]
 
     secret_id, sealed = await plane.database.read(look)
-    return {"key": key, "value": _open(plane, secret_id, key, sealed), "uuid": secret_id}
+    return {"key": key, "value": open_text(plane, secret_id, key, sealed), "uuid": secret_id}
 
 
-def _seal(plane: ControlPlane, secret_id: str, key: str, value: str) -> str:
+def seal_text(plane: ControlPlane, secret_id: str, key: str, value: str) -> str:
+    """`value` as the database may keep it; opened again only for the same id and key.
+
+    Raises:
+        ConfigurationError: `server.data`.
+    """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     nonce = plane.randomness(_NONCE_BYTES)
@@ -119,7 +124,13 @@ def _seal(plane: ControlPlane, secret_id: str, key: str, value: str) -> str:
     return b64encode(nonce + sealed).decode("ascii")
 
 
-def _open(plane: ControlPlane, secret_id: str, key: str, sealed: str) -> str:
+def open_text(plane: ControlPlane, secret_id: str, key: str, sealed: str) -> str:
+    """What `seal_text` sealed.
+
+    Raises:
+        ConfigurationError: `server.data`.
+        Unavailable: `server.store`: it was sealed with another key file.
+    """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

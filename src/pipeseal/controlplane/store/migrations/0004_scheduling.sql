@@ -42,7 +42,8 @@ CREATE TABLE schedules (
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX schedules_of_pipeline ON schedules (pipeline_id);
 
--- `secret` is kept as it is: a signature is checked with it. `former_secret` goes on working during a change.
+-- Secrets are sealed like those of jobs, for signatures are checked with them. `former_secret` goes on working during
+-- a change.
 CREATE TABLE webhooks (
     id            TEXT PRIMARY KEY,
     pipeline_id   TEXT NOT NULL REFERENCES pipelines (id),
