@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import find_peer
@@ -35,7 +34,7 @@ _END = {"passed", "failed", "canceled", "not_run"}
 
 
 class Workshop:
-    """What both installations share: keys, repositories, plugins and a folder served over HTTP.
+    """What both installations share: keys, repositories and plugins.
 
     Parameters:
         root: an empty folder.
@@ -49,18 +48,23 @@ class Workshop:
         self.signing_file = root / "signing.json"
         self.verification_file = root / "verification.json"
         self.plugins = root / "plugins"
-        self._served = root / "http"
-        for name in ("plugins", "http", "bin", "keys", "repositories", "home"):
+        for name in ("plugins", "bin", "keys", "repositories"):
             (root / name).mkdir()
+        # For git an ssh that goes nowhere and runs the command here.
+        ssh = root / "bin" / "no-ssh"
+        ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n', encoding="utf-8")
+        ssh.chmod(0o755)
+        self.git_config = root / "gitconfig"
+        self.git_config.write_text(f"[core]\n  sshCommand = {ssh}\n[ssh]\n  variant = simple\n", encoding="utf-8")
         # A program that was built for the tests may have another name than the one jobs call.
         if self.stock is not None:
             (root / "bin" / "buildkite-agent").symlink_to(self.stock)
         self.environment = {
             "PATH": os.pathsep.join((str(root / "bin"), os.environ["PATH"])),
-            "HOME": str(root / "home"),
             "LANG": "C.UTF-8",
             "PLUGINS": self.plugins.as_uri(),
             **GIT_ENVIRONMENT,
+            "GIT_CONFIG_GLOBAL": str(self.git_config),
         }
 
     # --- keys ---------------------------------------------------------------------------------------------------
@@ -131,15 +135,14 @@ class Workshop:
         return folder
 
     def _add_submodule(self, scenario: Scenario, folder: Path) -> None:
+        """A submodule that is fetched over ssh, which agents allow for one, other than a local folder."""
         name = scenario.options["submodule"]
         source = self.root / "repositories" / f"{scenario.name}-{name}"
         shutil.copytree(scenario.folder / "submodule", source)
         run_git(source, "init", "--quiet", "--initial-branch=main", "--template=")
         _commit(source)
-        bare = self._served / f"{scenario.name}-{name}.git"
-        run_git(self.root, "clone", "--quiet", "--bare", str(source), str(bare))
-        run_git(bare, "update-server-info")
-        run_git(folder, "submodule", "--quiet", "add", f"{self.http_url}/{bare.name}", name)
+        url = f"ssh://git@git.example.test{source}"
+        run_git(folder, "-c", f"include.path={self.git_config}", "submodule", "--quiet", "add", url, name)
 
     def _add_pull_request(self, scenario: Scenario, folder: Path) -> None:
         """A commit that only `refs/pull/N/head` leads to; `files` of the option are what it changes."""
@@ -151,28 +154,6 @@ class Workshop:
         run_git(folder, "update-ref", f"refs/pull/{request['number']}/head", "HEAD")
         run_git(folder, "checkout", "--quiet", "main")
         run_git(folder, "branch", "--quiet", "-D", "contribution")
-
-    @property
-    def http_url(self) -> str:
-        """Where the folder `http` is served, from the first question on."""
-        with self._lock:
-            if "http" not in self._made:
-                handler = partial(_Silent, directory=str(self._served))
-                self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-                threading.Thread(target=self._http.serve_forever, daemon=True).start()
-                self._made["http"] = f"http://127.0.0.1:{self._http.server_address[1]}"
-            return self._made["http"]
-
-    def close(self) -> None:
-        """Stop serving."""
-        if "http" in self._made:
-            self._http.shutdown()
-            self._http.server_close()
-
-
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
 
 
 def _commit(folder: Path) -> None:
@@ -210,10 +191,19 @@ class Installation:
         (self.folder / "no-hooks").mkdir()
         # Variables of the agent that runs these tests, if one does, are not these agents' business.
         foreign = {name: "" for name in os.environ if name.startswith("BUILDKITE")}
-        self._environment = {**foreign, **workshop.environment}
+        # Agents put their sockets below it, and the path of a socket may have a hundred bytes.
+        home = self._stack.enter_context(TemporaryDirectory(prefix="pipeseal-", ignore_cleanup_errors=True))
+        self._environment = {**foreign, **workshop.environment, "HOME": home}
+        try:
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _begin(self) -> None:
         self._servers = self._stack.enter_context(self._actors())
         self._agents = self._stack.enter_context(self._actors())
-        workshop.make_keys(self._servers)
+        self.workshop.make_keys(self._servers)
         self.url = self._servers.start(
             "server",
             ["server", "--data", str(self.folder / "server"), "--listen", "127.0.0.1:0", "--ping-hold", "50"],
@@ -313,7 +303,8 @@ class Installation:
         self._seed_plugins([f"{name}-{number}" for number in range(1, spawn + 1)])
         if kind == OURS:
             token = f"file://{self._registration_token}"
-            command = ["agent", "start", "--token", token, *arguments, *options]
+            config = ["--git-config-file", str(self.workshop.git_config)]
+            command = ["agent", "start", "--token", token, *config, *arguments, *options]
             self._agents.start(name, command, ready="Waiting for jobs")
             return
         self._stack.enter_context(self._stock_agent(name, [*arguments, *options]))
@@ -329,7 +320,8 @@ class Installation:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Reporting the commit takes two more processes a job; tests/controlplane/test_stock_agent.py has it.
-                env={**self.workshop.environment, "BUILDKITE_COMMIT_RESOLVED": "true"},
+                env={name: value for name, value in self._environment.items() if value}
+                | {"BUILDKITE_COMMIT_RESOLVED": "true"},
                 start_new_session=True,
             )
             try:

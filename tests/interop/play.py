@@ -30,7 +30,9 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self._workshop = Workshop(root)
         self._installations: dict[str, Installation] = {}
+        self._broken: dict[str, BaseException] = {}
         self._lock = Lock()
+        self._starting = Lock()
         self._plays: dict[tuple[str, str], Future[Outcome]] = {}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="play")
 
@@ -47,12 +49,18 @@ class Stage:
         self._threads.shutdown(cancel_futures=True)
         for installation in self._installations.values():
             installation.close()
-        self._workshop.close()
 
     def _installation(self, kind: str) -> Installation:
-        with self._lock:
+        with self._starting:
             if kind not in self._installations:
-                self._installations[kind] = Installation(kind, self._workshop)
+                # One that does not start is an error of every scenario, and is not tried again.
+                if kind in self._broken:
+                    raise self._broken[kind]
+                try:
+                    self._installations[kind] = Installation(kind, self._workshop)
+                except BaseException as error:
+                    self._broken[kind] = error
+                    raise
             return self._installations[kind]
 
     def _play(self, scenario: Scenario, pairing: Pairing) -> Outcome:

@@ -30,7 +30,7 @@ PAIRINGS = (Pairing(OURS, OURS), Pairing(STOCK, OURS), Pairing(STOCK, STOCK), Pa
 PAIRING_NAMES = frozenset(pairing.name for pairing in PAIRINGS)
 
 _BUILD_MEMBERS = {
-    "about", "build", "during", "http", "lie", "pairings", "because", "pull_request", "stored", "submodule", "upload",
+    "about", "build", "during", "lie", "pairings", "because", "pull_request", "stored", "submodule", "upload",
 }  # fmt: skip
 _VARIANTS = {OURS, STOCK, *PAIRING_NAMES}
 _EXPECT_MEMBERS = {"state", "jobs", "upload", "warnings", "meta_data", "annotations", "artifacts", *_VARIANTS}

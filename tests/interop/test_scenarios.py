@@ -2,7 +2,8 @@
 
 Scenarios in `signing` are about what is signed, and played with all pairings. Those in `tampered` and `running` are
 about what agents refuse and how they run jobs; that stock agents take what we sign is shown by the others, so that
-this pairing is left out. Those in `public` are pipelines of the kinds that people publish, with stand-ins for plugins.
+this pairing is left out. Those in `public` are pipelines of the kinds that people publish, with stand-ins for the
+plugins they use.
 """
 
 from __future__ import annotations
