@@ -55,6 +55,7 @@ class Installation:
                 "agent", "start", "--name", name, "--endpoint", endpoint or f"{self.url}/v3",
                 "--token", f"file://{self.folder / 'server' / 'agent-token'}",
                 "--verification-jwks-file", str(self.keys / "verification.json"),
+                "--policy-file", str(self.keys / "policy.toml"),
                 "--build-path", str(self.folder / "builds"), "--plugins-path", str(self.folder / "plugins"), *extra,
             ],
             ready="Waiting for jobs",

@@ -128,9 +128,13 @@ class Demo:
         steps = self._folder / "steps.yml"
         steps.write_text(SETTINGS, encoding="utf-8")
         keys = self._folder / "config" / "pipeseal"
-        self._must("init", "--directory", str(keys), "--key-id", "demo-signer")
+        self._must(
+            "init", "--directory", str(keys), "--key-id", "demo-signer",
+            "--repository", str(self._repository), "--pipeline", "widgets", "--branch", "main",
+        )  # fmt: skip
         self._say(f"  keys          {keys / 'signing.json'}  for the uploader alone")
         self._say(f"                {keys / 'verification.json'}  for every agent")
+        self._say(f"  policy        {keys / 'policy.toml'}  only that key's seals, only this repository's main")
         line = self._actors.start(
             "server",
             ["server", "--data", str(self._folder / "server"), "--listen", "127.0.0.1:0"],
@@ -158,6 +162,7 @@ class Demo:
         common = [
             "--token", f"file://{token}",
             "--verification-jwks-file", str(keys / "verification.json"),
+            "--policy-file", str(keys / "policy.toml"),
             "--build-path", str(self._folder / "builds"),
             "--plugins-path", str(self._folder / "plugins"),
         ]  # fmt: skip

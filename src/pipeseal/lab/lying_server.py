@@ -45,7 +45,9 @@ class LyingServer:
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="lying-server")
         self.lie: Lie | None = None
         routes = [Route("/{path:path}", self._forward, methods=["GET", "POST", "PUT", "DELETE", "PATCH"])]
-        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="critical", lifespan="off")
+        config = uvicorn.Config(
+            Starlette(routes=routes), host="127.0.0.1", port=0, log_level="critical", lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._socket = config.bind_socket()
         self._thread = threading.Thread(
