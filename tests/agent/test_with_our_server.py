@@ -71,7 +71,9 @@ class Server:
             return json.load(answer)
 
     def build(self, command: str, slug: str) -> int:
-        steps = f"steps: [{{command: {json.dumps(command)}}}]"
+        return self.build_steps(f"steps: [{{command: {json.dumps(command)}}}]", slug)
+
+    def build_steps(self, steps: str, slug: str) -> int:
         pipeline = {"name": slug, "slug": slug, "repository": "r", "configuration": steps}
         self.rest("POST", "/pipelines", pipeline)
         build = self.rest("POST", f"/pipelines/{slug}/builds", {"commit": "HEAD", "branch": "main", "message": "m"})
@@ -141,3 +143,64 @@ def test_server_killed_during_a_job_loses_nothing(server: Server, agent: AgentPr
     assert "first part" in log and "second part" in log
     assert count.read_text() == "run\n"
     assert agent.log_file.stat().st_size < 20_000  # trouble is told once, not over and over
+
+
+def _jobs(server: Server, slug: str, number: int) -> list[Any]:
+    jobs: list[Any] = server.rest("GET", f"/pipelines/{slug}/builds/{number}")["jobs"]
+    return [job for job in jobs if job.get("type", "script") == "script"]
+
+
+def test_artifacts_and_secrets_go_through(server: Server, agent: AgentProcess) -> None:
+    server.rest("PUT", "/secrets/deploy_key", {"value": "open-sesame-17"})
+    first_step = {
+        "command": "mkdir -p out; echo ${#DEPLOY_KEY} > out/length.txt; echo $DEPLOY_KEY",
+        "artifact_paths": "out/*.txt",
+        "secrets": {"DEPLOY_KEY": "deploy_key"},
+    }
+    download = "mkdir -p got; buildkite-agent artifact download 'out/*' got; cat got/out/length.txt"
+    number = server.build_steps(json.dumps({"steps": [first_step, "wait", {"command": download}]}), "keeps")
+    build = server.wait("keeps", number, {"passed", "failed"})
+    first, last = _jobs(server, "keeps", number)
+    log = server.rest("GET", f"/pipelines/keeps/builds/{number}/jobs/{first['id']}/log")["content"]
+    assert build["state"] == "passed", log
+    assert "[REDACTED]" in log and "open-sesame-17" not in log
+    told = server.rest("GET", f"/pipelines/keeps/builds/{number}/jobs/{last['id']}/log")["content"]
+    assert told.splitlines()[-1].endswith("\x0714"), told
+
+
+def test_job_stops_its_agent(server: Server, agent: AgentProcess) -> None:
+    number = server.build("buildkite-agent stop; echo asked to stop", "stops")
+    server.wait("stops", number, {"passed"})
+    assert agent.wait() == 0
+    assert "asks this agent to disconnect" in agent.log
+
+
+def test_job_pauses_and_another_one_resumes_its_agent(server: Server, tmp_path: Path) -> None:
+    token = f"file://{server.folder / 'agent-token'}"
+    flags = ("--token", token, "--no-verification", "--skip-checkout", "--disconnect-after-job")
+    agent = AgentProcess(server, tmp_path / "agent", *flags)
+    try:
+        number = server.build("buildkite-agent pause --note look; echo paused", "pauses")
+        server.wait("pauses", number, {"passed"})
+        deadline = time.monotonic() + 20
+        while "The server pauses this agent: look" not in agent.log:
+            assert agent.process.poll() is None and time.monotonic() < deadline, agent.log
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert agent.process.poll() is None, "it stays after its only job"
+    finally:
+        agent.close()
+
+
+def test_one_job_is_acquired(server: Server, tmp_path: Path) -> None:
+    number = server.build("exit 9", "takes")
+    job = _jobs(server, "takes", number)[0]["id"]
+    token = f"file://{server.folder / 'agent-token'}"
+    flags = ("--token", token, "--no-verification", "--skip-checkout", "--reflect-exit-status", "--acquire-job")
+    for job_id, status in (("no-such-job", 1), (job, 9), (job, 27)):
+        agent = AgentProcess(server, tmp_path / f"agent-{status}", *flags, job_id)
+        try:
+            assert agent.wait() == status, agent.log
+        finally:
+            agent.close()
+    server.wait("takes", number, {"failed"})
