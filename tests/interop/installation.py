@@ -187,6 +187,7 @@ class Installation:
         self._stack = ExitStack()
         self._started: set[str] = set()
         self._lies: dict[str, Lie] = {}
+        self._liar: LyingServer | None = None
         (self.folder / "logs").mkdir(parents=True)
         (self.folder / "no-hooks").mkdir()
         # Variables of the agent that runs these tests, if one does, are not these agents' business.
@@ -264,33 +265,48 @@ class Installation:
             options = ["--queue", queue, *agent.get("options", ()), *agent.get(self.kind, ())]
             if scenario.hooks is not None:
                 options += ["--hooks-path", str(scenario.hooks)]
-            self._start_runner(queue, options)
+            url = self._need_liar() if "lie" in scenario.options else ""
+            self._start_runner(queue, options, url=url, verifies=agent.get("verifies", True))
             self._started.add(queue)
 
     def need_liar(self, slug: str, lie: Lie) -> None:
-        """Have a runner on the queue `lied-to`, told `lie` about each job of the pipeline `slug`."""
+        """Have a runner on the queue `lied-to`, and `lie` told about each job of the pipeline `slug`."""
         with self._lock:
             self._lies[slug] = lie
+            url = self._need_liar()
             if "lied-to" not in self._started:
-                liar = self._stack.enter_context(LyingServer(self.url))
-                liar.lie = self._lie
-                # Agents have to be gone before the liar is.
-                self._agents = self._stack.enter_context(self._actors())
-                options = ["--queue", "lied-to"]
-                if self.kind == STOCK:
-                    options += ["--ping-mode", "poll-only"]
-                self._start_runner("lied-to", options, url=liar.url)
+                self._start_runner("lied-to", ["--queue", "lied-to"], url=url)
                 self._started.add("lied-to")
+
+    def _need_liar(self) -> str:
+        """The URL of the lying server."""
+        if self._liar is None:
+            self._liar = self._stack.enter_context(LyingServer(self.url))
+            self._liar.lie = self._lie
+            # Agents have to be gone before the liar is.
+            self._agents = self._stack.enter_context(self._actors())
+        return self._liar.url
 
     def _lie(self, job: Job) -> Job:
         lie = self._lies.get(job["env"]["BUILDKITE_PIPELINE_SLUG"])
         return job if lie is None else lie(job)
 
-    def _start_runner(self, name: str, options: list[str], *, spawn: int = 1, url: str = "") -> None:
-        verification = [] if "--no-verification" in options else [
-            "--verification-jwks-file", str(self.workshop.verification_file)
-        ]  # fmt: skip
-        self._start(name, self.kind, [*verification, *options], spawn=spawn, url=url)
+    def _start_runner(
+        self, name: str, options: list[str], *, spawn: int = 1, url: str = "", verifies: bool = True
+    ) -> None:
+        """Start an agent that runs what was signed.
+
+        Parameters:
+            url: the server to connect to, when it is the liar.
+            verifies: whether it has keys; without them the stock agent needs no option, and ours asks for one.
+        """
+        if verifies:
+            options = ["--verification-jwks-file", str(self.workshop.verification_file), *options]
+        elif self.kind == OURS:
+            options = ["--no-verification", *options]
+        if url and self.kind == STOCK:
+            options = ["--ping-mode", "poll-only", *options]
+        self._start(name, self.kind, options, spawn=spawn, url=url)
 
     def _start(self, name: str, kind: str, options: list[str], *, spawn: int, url: str = "") -> None:
         arguments = [

@@ -79,6 +79,13 @@ class Stage:
             configuration = upload_step(command, queue)
         client = installation.client()
         try:
+            for key, value in options.get("secrets", {}).items():
+                client.put("secrets", key, body={"value": value})
+            if "child" in options:
+                queue = installation.need_uploader(pairing.signer)
+                steps = options["child"].replace("$QUEUE", queue)
+                child = {"name": f"{slug}-child", "repository": str(repository), "configuration": steps}
+                client.post("pipelines", body=child)
             client.post(
                 "pipelines",
                 body={"name": slug, "slug": slug, "repository": str(repository), "configuration": configuration},

@@ -30,7 +30,8 @@ PAIRINGS = (Pairing(OURS, OURS), Pairing(STOCK, OURS), Pairing(STOCK, STOCK), Pa
 PAIRING_NAMES = frozenset(pairing.name for pairing in PAIRINGS)
 
 _BUILD_MEMBERS = {
-    "about", "build", "during", "lie", "pairings", "because", "pull_request", "stored", "submodule", "upload",
+    "about", "because", "build", "child", "during", "lie", "pairings", "pull_request", "secrets", "stored",
+    "submodule", "upload",
 }  # fmt: skip
 _VARIANTS = {OURS, STOCK, *PAIRING_NAMES}
 _EXPECT_MEMBERS = {"state", "jobs", "upload", "warnings", "meta_data", "annotations", "artifacts", *_VARIANTS}
@@ -102,7 +103,7 @@ def read_scenario(folder: Path, usual_pairings: tuple[Pairing, ...] = PAIRINGS) 
     if unknown or ("pairings" in options) != ("because" in options):
         raise ValueError(f"{folder.name}: `pairings` are of {sorted(PAIRING_NAMES)}, with `because` saying why")
     agent = _read_json(folder / "agent.json") if (folder / "agent.json").exists() else None
-    _check(folder, "agent.json", agent or {}, {"options", "queue", OURS, STOCK})
+    _check(folder, "agent.json", agent or {}, {"options", "queue", "verifies", OURS, STOCK})
     return Scenario(folder, expect, options, agent, usual_pairings)
 
 
