@@ -27,7 +27,14 @@ from tests.controlplane.job_side import (
     send_form,
     upload,
 )
-from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
+from tests.controlplane.running import (
+    QUICK,
+    FakeAgent,
+    RunningServer,
+    running_server,
+    server_process,
+    until,
+)
 
 from pipeseal.clock import SystemClock
 from pipeseal.controlplane.domain.limits import Limits
@@ -257,6 +264,58 @@ def test_addresses_expire_and_cannot_be_made_up(running: RunningServer, clock: M
     assert send_form(job, instructions, b"b").json["code"] == "access.link"
 
 
+def test_uploads_that_nobody_goes_on_with_are_given_up(running: RunningServer, clock: MovableClock) -> None:
+    (job,) = running_jobs(running)
+    data = b"a" * 3 * PART
+    _, instructions = create(job, announced("big", data), multipart_supported=True)
+    send_parts(job, instructions, data)
+    _, small = create(job, announced("small", b"s"))
+    send_form(job, small, b"s")
+    upload(job, "kept", b"k")
+    assert len(objects(running)) == 5
+    clock.ahead = 2 * UPLOAD_SECONDS + 60
+    until(lambda: len(objects(running)) == 1, "the clearing")
+    failed = "/pipelines/demo/builds/1/artifacts?state=error"
+    until(lambda: len(running.api.rest("GET", failed).json) == 2, "the note")
+
+
+def test_what_came_of_a_failed_upload_is_removed(running: RunningServer) -> None:
+    (job,) = running_jobs(running)
+    artifact_id, instructions = create(job, announced("a", b"a"))
+    send_form(job, instructions, b"a")
+    assert len(objects(running)) == 1
+    job.call("PUT", "/artifacts", {"artifacts": [{"id": artifact_id, "state": "error"}]})
+    assert objects(running) == []
+
+
+def test_an_upload_outlives_a_server_that_is_killed_at_any_step(tmp_path: Path) -> None:
+    with server_process(tmp_path / "data") as server:
+        api = server.start()
+        api.create_pipeline("steps: [{command: a}]")
+        api.create_build()
+        job = FakeAgent(api).take()
+        data = b"bytes" * 1000
+        body = batch(announced("a", data))
+
+        def restarted() -> None:
+            server.kill()
+            job.api = server.start()
+
+        created = job.call("POST", "/artifacts", body)
+        restarted()
+        again = job.call("POST", "/artifacts", body)
+        assert again.json["artifact_ids"] == created.json["artifact_ids"]
+        (artifact_id,) = created.json["artifact_ids"]
+        assert send_form(job, created.json["per_artifact_instructions"][artifact_id], data).status == 204
+        restarted()
+        states = {"artifacts": [{"id": artifact_id, "state": "finished"}]}
+        assert job.call("PUT", "/artifacts", states).status == 200
+        restarted()
+        assert job.call("PUT", "/artifacts", states).status == 200
+        (artifact,) = search(job, "a").json
+        assert job.api.call("GET", path_of(artifact["url"])).body == data
+
+
 def test_searching(running: RunningServer) -> None:
     first, second = running_jobs(running, count=2)
     jobs = {job.env["BUILDKITE_STEP_KEY"]: job for job in (first, second)}
@@ -296,32 +355,32 @@ def test_files_kept_elsewhere_are_found_there(running: RunningServer) -> None:
     assert (artifact["url"], artifact["upload_destination"]) == (url, "s3://bucket")
 
 
-@pytest.mark.parametrize(
-    ("artifacts", "status"),
-    [
-        ([], 422),
-        ([announced(f"{n}", b"") for n in range(31)], 422),
-        ([announced("", b"")], 422),
-        ([announced("a" * 4097, b"")], 422),
-        ([announced("a\0b", b"")], 422),
-        ([announced("a", b"", file_size=-1)], 422),
-        ([announced("a", b"", file_size="1")], 422),
-        ([announced("a", b"", sha1sum="xyz")], 422),
-        ([announced("a", b"", sha256sum="A" * 64)], 422),
-        ([announced("a", b"", url="javascript:alert(1)")], 422),
-        ([announced("a", b"", content_type="t" * 2000)], 422),
-        ([announced("a", b"", absolute_path="/" * 5000)], 422),
-        ([announced("a", b"", file_size=50_001)], 403),
-        ([{"path": "a"}], 422),
-        ("a", 422),
-    ],
-)
-def test_what_cannot_be_announced(running: RunningServer, artifacts: Any, status: int) -> None:
+NOT_ANNOUNCED: list[tuple[Any, int]] = [
+    ([], 422),
+    ([announced(f"{n}", b"") for n in range(31)], 422),
+    ([announced("", b"")], 422),
+    ([announced("a" * 4097, b"")], 422),
+    ([announced("a\0b", b"")], 422),
+    ([announced("a", b"", file_size=-1)], 422),
+    ([announced("a", b"", file_size="1")], 422),
+    ([announced("a", b"", sha1sum="xyz")], 422),
+    ([announced("a", b"", sha256sum="A" * 64)], 422),
+    ([announced("a", b"", url="javascript:alert(1)")], 422),
+    ([announced("a", b"", content_type="t" * 2000)], 422),
+    ([announced("a", b"", absolute_path="/" * 5000)], 422),
+    ([announced("a", b"", file_size=50_001)], 403),
+    ([{"path": "a"}], 422),
+    ("a", 422),
+]
+
+
+def test_what_cannot_be_announced(running: RunningServer) -> None:
     (job,) = running_jobs(running)
-    answer = job.call("POST", "/artifacts", {**batch(), "artifacts": artifacts})
-    assert answer.status == status, answer.json
-    assert answer.json["code"] == ("artifact.limit" if status == 403 else "request.malformed")
-    assert found_paths(job, "*", state="new") == []
+    for artifacts, status in NOT_ANNOUNCED:
+        answer = job.call("POST", "/artifacts", {**batch(), "artifacts": artifacts})
+        assert answer.status == status, answer.json
+        assert answer.json["code"] == ("artifact.limit" if status == 403 else "request.malformed")
+        assert found_paths(job, "*", state="new") == []
 
 
 def test_a_build_has_so_many_artifacts_and_no_more(running: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.controlplane.job_side import command, running_jobs
 from tests.controlplane.running import FakeAgent, FakeJob, RunningServer, running_server
 
 from pipeseal.controlplane.services.oidc import KEY_FILE
+from pipeseal.controlplane.store.agents import set_setting
 
 
 @pytest.fixture
@@ -79,26 +81,26 @@ def test_what_a_token_says_on_request(running: RunningServer) -> None:
     assert tags == {"pipeline_slug": ["demo"], "build_number": ["1"]}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"lifetime": -1},
-        {"lifetime": 100_000},
-        {"lifetime": "60"},
-        {"audience": "a" * 1001},
-        {"claims": ["secret"]},
-        {"claims": ["build_id"] * 51},
-        {"aws_session_tags": ["zz"]},
-        {"subject_claim": "zz"},
-        {"subject_claim": "build_number"},
-        {"subject_claim": "build_tag"},
-        [],
-    ],
-)
-def test_what_cannot_be_requested(running: RunningServer, body: Any) -> None:
+NOT_GIVEN: list[Any] = [
+    {"lifetime": -1},
+    {"lifetime": 100_000},
+    {"lifetime": "60"},
+    {"audience": "a" * 1001},
+    {"claims": ["secret"]},
+    {"claims": ["build_id"] * 51},
+    {"aws_session_tags": ["zz"]},
+    {"subject_claim": "zz"},
+    {"subject_claim": "build_number"},
+    {"subject_claim": "build_tag"},
+    [],
+]
+
+
+def test_what_cannot_be_requested(running: RunningServer) -> None:
     (job,) = running_jobs(running)
-    answer = job.call("POST", "/oidc/tokens", body)
-    assert (answer.status, answer.json["code"]) == (422, "request.malformed")
+    for body in NOT_GIVEN:
+        answer = job.call("POST", "/oidc/tokens", body)
+        assert (answer.status, answer.json["code"]) == (422, "request.malformed")
 
 
 def test_only_a_running_job_gets_a_token(running: RunningServer) -> None:
@@ -119,6 +121,22 @@ def test_the_key_outlives_the_server(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as third:
         answer = third.api.call("GET", "/.well-known/jwks")
         assert answer.json["code"] == "server.data"
+
+
+def test_servers_that_share_a_database_publish_one_anothers_keys_while_they_are_used(running: RunningServer) -> None:
+    (own,) = running.api.call("GET", "/.well-known/jwks").json["keys"]
+    now = running.plane.now()
+
+    def publish(kid: str, used_at: int) -> None:
+        value = json.dumps({"key": {**own, "kid": kid}, "used_at": used_at})
+        running.plane.database.submit(lambda tx: set_setting(tx, f"oidc-key/{kid}", value)).result()
+
+    publish("other", now)
+    publish("old", now - 25 * 3600 * 1_000_000)
+    keys = running.api.call("GET", "/.well-known/jwks").json["keys"]
+    assert [key["kid"] for key in keys] == [own["kid"], "other"]
+    (job,) = running_jobs(running)
+    assert checked(running, request(job))["job_id"] == job.id
 
 
 def test_the_real_command(running: RunningServer) -> None:

@@ -91,8 +91,22 @@ async def join_parts(plane: ControlPlane, row: Row, tags: Sequence[PartTag]) -> 
     return await put_whole(plane, row, blocks())
 
 
+async def forget_all(plane: ControlPlane, row: Row) -> None:
+    """Remove whatever came of an artifact that will never be finished.
+
+    Raises:
+        Unavailable: `server.store`.
+    """
+    await forget_parts(plane, row)
+    await asyncio.to_thread(plane.objects.delete, key_of(row))
+
+
 async def forget_parts(plane: ControlPlane, row: Row) -> None:
-    """Remove the parts of an artifact."""
+    """Remove the parts of an artifact.
+
+    Raises:
+        Unavailable: `server.store`.
+    """
     for number in range(1, row["part_count"] + 1):
         await asyncio.to_thread(plane.objects.delete, part_key(row, number))
 

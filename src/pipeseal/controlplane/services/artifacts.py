@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from sqlite3 import Row
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,7 +22,7 @@ from pipeseal.agentapi.job_messages import (
 from pipeseal.clock import render_timestamp
 from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.path_patterns import parse_path_pattern
-from pipeseal.controlplane.services.artifact_bytes import Digests, forget_parts, join_parts, put_whole
+from pipeseal.controlplane.services.artifact_bytes import Digests, forget_all, forget_parts, join_parts, put_whole
 from pipeseal.controlplane.services.artifact_links import (
     UPLOAD,
     UPLOAD_SECONDS,
@@ -42,6 +43,7 @@ MAX_STATES_IN_UPDATE = 10_000
 _MAX_PARTS = 10_000
 _MAX_PATH = 4_096
 _MAX_TEXT = 1_024
+_FORGET_AT_ONCE = 100
 _STORES = {"http", "https", "s3", "gs", "rt"}
 _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}|"), re.compile(r"[0-9a-f]{64}|")
 
@@ -244,6 +246,27 @@ async def update_artifacts(plane: ControlPlane, job_id: str, token: str, update:
     await plane.database.write(change)
     for row in joined:
         await forget_parts(plane, row)
+    for state, row in zip(states, rows, strict=True):
+        if state["state"] == "error" and row["state"] == "new":
+            await forget_all(plane, row)
+
+
+async def forget_unfinished(plane: ControlPlane) -> None:
+    """Give up uploads that nobody can go on with: their addresses work no longer, and no word came.
+
+    Raises:
+        Unavailable: `server.store`.
+    """
+    now = plane.now()
+    before = now - 2 * UPLOAD_SECONDS * 1_000_000
+    rows = await plane.database.read(
+        lambda tx: artifact_store.unfinished_artifacts(tx, before, limit=_FORGET_AT_ONCE)
+    )
+    for row in rows:
+        await forget_all(plane, row)
+        await plane.database.write(
+            partial(artifact_store.end_artifact, artifact_id=row["id"], state="error", now=now)
+        )
 
 
 def _of_job(tx: Transaction, job_id: str, state: ArtifactState) -> Row:

@@ -1,4 +1,4 @@
-"""What the server does by itself beside answering requests: trigger builds, start scheduled ones, send notifications.
+"""What the server does by itself beside answering: builds it starts, notifications it sends, uploads it gives up.
 
 Each chore looks into the database, so any server can do it and none has to; a message or the clock tells it when.
 """
@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from pipeseal.controlplane.services.artifacts import forget_unfinished
 from pipeseal.controlplane.services.events import NOTIFICATIONS, TRIGGERS, wait_for
 from pipeseal.controlplane.services.notify import send_due
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -23,6 +24,7 @@ CHORES: tuple[tuple[str, Callable[[ControlPlane], Awaitable[None]]], ...] = (
     (TRIGGERS, trigger_builds),
     ("schedules", start_due),
     (NOTIFICATIONS, send_due),
+    ("artifacts", forget_unfinished),
 )
 
 

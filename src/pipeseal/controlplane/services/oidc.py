@@ -17,6 +17,7 @@ import msgspec
 from pipeseal.agentapi.job_messages import OidcTokenRequest
 from pipeseal.controlplane.services.job_access import held_job
 from pipeseal.controlplane.services.plane import ControlPlane, write_private
+from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import ConfigurationError, MalformedInput
 from pipeseal.signing.base64url import render_base64url
@@ -32,6 +33,8 @@ JWKS_PATH = "/.well-known/jwks"
 AWS_TAGS = "https://aws.amazon.com/tags"
 OPTIONAL_CLAIMS = ("organization_id", "pipeline_id", "build_id")
 _MAX_AUDIENCE = 1_000
+_PUBLISHED = "oidc-key/"  # settings of that name hold public keys
+_PUBLISHED_SECONDS = 24 * 3600  # longer than any token lives
 _MAX_NAMES = 50
 _making_key = threading.Lock()
 
@@ -48,6 +51,7 @@ async def request_oidc_token(plane: ControlPlane, job_id: str, token: str, asked
         VerificationError: `access.unknown_token`, `access.other_job`.
         MalformedInput: `state.not_running`, `request.malformed`.
         ConfigurationError: `server.data`, the key cannot be kept.
+        Unavailable: `server.store`.
     """
     audience = asked.get("audience", "")
     seconds = asked.get("lifetime", 0) or DEFAULT_SECONDS
@@ -81,7 +85,9 @@ async def request_oidc_token(plane: ControlPlane, job_id: str, token: str, asked
         "exp": now + seconds,
         "jti": plane.new_id(),
     }
-    return await asyncio.to_thread(_sign, plane, claims)
+    key = await asyncio.to_thread(_server_key, plane)
+    await _publish(plane, key)
+    return await asyncio.to_thread(_sign, key, claims)
 
 
 def _unknown(name: str, known: dict[str, Any]) -> MalformedInput:
@@ -152,20 +158,45 @@ def configuration(plane: ControlPlane) -> dict[str, Any]:
 
 
 async def public_keys(plane: ControlPlane) -> dict[str, Any]:
-    """The key set that checks this server's tokens. # RFC 7517 5
+    """The key set that checks the tokens of this server, and of others that share its database. # RFC 7517 5
 
     Raises:
         ConfigurationError: `server.data`, the key cannot be kept.
+        Unavailable: `server.store`.
     """
-    key = await asyncio.to_thread(_server_key, plane)
-    return {"keys": [{**_public_members(key), "kid": _key_id(key), "alg": ALGORITHM, "use": "sig"}]}
+    own = await _publish(plane, await asyncio.to_thread(_server_key, plane))
+    rows = await plane.database.read(lambda tx: agent_store.settings_like(tx, _PUBLISHED))
+    published = [msgspec.json.decode(row["value"], type=_Published) for row in rows]
+    before = plane.now() - _PUBLISHED_SECONDS * 1_000_000
+    others = [one.key for one in published if one.used_at >= before and one.key["kid"] != own["kid"]]
+    return {"keys": [own, *others]}
 
 
-def _sign(plane: ControlPlane, claims: dict[str, Any]) -> str:
+class _Published(msgspec.Struct):
+    """A public key in the database, and when a server last said that it signs with it."""
+
+    key: dict[str, str]
+    used_at: int
+
+
+async def _publish(plane: ControlPlane, key: RSAPrivateKey) -> dict[str, str]:
+    """Tell the other servers of this one's key: whoever is asked for the keys must know all of them."""
+    kid = _key_id(key)
+    public = {**_public_members(key), "kid": kid, "alg": ALGORITHM, "use": "sig"}
+    name = _PUBLISHED + kid
+    known = await plane.database.read(lambda tx: agent_store.get_setting(tx, name))
+    now = plane.now()
+    fresh = now - _PUBLISHED_SECONDS // 2 * 1_000_000
+    if known is None or msgspec.json.decode(known, type=_Published).used_at < fresh:
+        value = msgspec.json.encode(_Published(public, now)).decode()
+        await plane.database.write(lambda tx: agent_store.set_setting(tx, name, value))
+    return public
+
+
+def _sign(key: RSAPrivateKey, claims: dict[str, Any]) -> str:
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    key = _server_key(plane)
     header = {"alg": ALGORITHM, "kid": _key_id(key), "typ": "JWT"}
     signed = ".".join(render_base64url(msgspec.json.encode(part)) for part in (header, claims))
     signature = key.sign(signed.encode("ascii"), PKCS1v15(), SHA256())  # RFC 7518 3.3

@@ -117,6 +117,11 @@ def get_setting(tx: Transaction, name: str) -> str | None:
     return None if row is None else str(row["value"])
 
 
+def settings_like(tx: Transaction, prefix: str) -> list[Row]:
+    """The server settings whose names begin with `prefix`, which holds no `%` and `_`."""
+    return tx.all("SELECT name, value FROM settings WHERE name LIKE :pattern ORDER BY name", pattern=prefix + "%")
+
+
 def set_setting(tx: Transaction, name: str, value: str) -> None:
     """Write a server setting."""
     tx.run(

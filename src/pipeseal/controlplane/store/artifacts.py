@@ -62,6 +62,15 @@ def end_artifact(tx: Transaction, artifact_id: str, state: str, *, now: int) -> 
     )
 
 
+def unfinished_artifacts(tx: Transaction, before: int, *, limit: int) -> list[Row]:
+    """Artifacts announced before a time whose upload is not over."""
+    return tx.all(
+        "SELECT * FROM artifacts WHERE state = 'new' AND created_at < :before ORDER BY created_at LIMIT :limit",
+        before=before,
+        limit=limit,
+    )
+
+
 _LIST = """
     SELECT artifacts.*, jobs.retried_in, jobs.label, steps.key AS step_key
     FROM artifacts JOIN jobs ON jobs.id = artifacts.job_id JOIN steps ON steps.id = jobs.step_id

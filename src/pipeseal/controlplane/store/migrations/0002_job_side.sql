@@ -24,6 +24,7 @@ CREATE TABLE artifacts (
     UNIQUE (job_id, batch_id, position)
 );
 CREATE INDEX artifacts_of_build ON artifacts (build_id, state, created_at);
+CREATE INDEX artifacts_unfinished ON artifacts (created_at) WHERE state = 'new';
 
 -- `owner` is empty for annotations of the build, the job's id for those of a job.
 CREATE TABLE annotations (
