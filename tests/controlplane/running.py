@@ -157,6 +157,7 @@ def running_server(
     tokens: Path | None = None,
 ) -> Iterator[RunningServer]:
     """A control plane in a thread, on a free port of loopback."""
+    database_url = database_url or os.environ.get("PIPESEAL_SERVER_DATABASE_URL", "")
     listener = listen("127.0.0.1:0")
     plane = open_plane(folder, settings, clock=clock, database_url=database_url, object_store=object_store)
     plane.url = url_of(listener)

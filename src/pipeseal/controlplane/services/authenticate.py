@@ -11,6 +11,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.servers import note_seen
 from pipeseal.errors import MalformedInput, VerificationError
 
 
@@ -78,9 +79,12 @@ async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     if session.state == "lost":
         session.state = "connected"
         now = plane.now()
-        await plane.database.write(
-            lambda tx: agent_store.set_agent_state(tx, session.id, "connected", now=now, keep_token=True)
-        )
+
+        def come_back(tx: Transaction) -> None:
+            agent_store.set_agent_state(tx, session.id, "connected", now=now, keep_token=True)
+            note_seen(tx, [session.id], now=now)
+
+        await plane.database.write(come_back)
         plane.peers.agent(session.id)
     return session
 

@@ -280,11 +280,17 @@ class Peers:
         Nobody could reach servers that were all down: a server that has just started gives every agent its full time.
         """
         timeout = self._plane.settings.heartbeat_timeout
-        if self._plane.clock.now() - self._started_at < timeout:
+        now = self._plane.clock.now()
+        if now - self._started_at < timeout:
             return []
         before = self._plane.now() - int(timeout * 1_000_000)
         rows = await self._plane.database.read(lambda tx: servers.silent_agents(tx, before))
-        return [(row["id"], row["name"]) for row in rows]
+        return [(row["id"], row["name"]) for row in rows if not self._is_living(row["id"], now - timeout)]
+
+    def _is_living(self, agent_id: str, since: float) -> bool:
+        """Whether this server has heard of an agent, and may not have told the database yet."""
+        session = self._plane.sessions.get(agent_id)
+        return self._plane.dispatcher.is_waiting(agent_id) or (session is not None and session.last_seen >= since)
 
     async def heal(self) -> None:
         """Read from the database what other servers may have said in vain."""
