@@ -29,9 +29,7 @@ def test_an_ordered_job_lets_older_ones_go_first_that_still_wait(running: Runnin
     running.api.create_pipeline(f"steps: [{{command: d, key: d, {LIMIT}}}]", "other")
     running.api.create_build()
     running.api.create_build("other")
-    assert state(running, "d", slug="other") == "limited", (
-        "the older job has its place, though it still waits"
-    )
+    assert state(running, "d", slug="other") == "limited", "the older job has its place, though it still waits"
     agent = FakeAgent(running.api)
     assert agent.run().env["BUILDKITE_STEP_KEY"] == "t"
     assert (state(running, "d"), state(running, "d", slug="other")) == ("scheduled", "limited")

@@ -65,6 +65,10 @@ def default_data_folder() -> Path:
 @click.option("--max-jobs-per-matrix", type=click.IntRange(1), default=50)
 @click.option("--max-upload-bytes", type=click.IntRange(1024), default=16 * 1024 * 1024)
 @click.option("--max-log-bytes", type=click.IntRange(1024), default=1024 * 1024 * 1024)
+@click.option("--notify-http", is_flag=True, help="Pipelines' webhooks (`notify`) may go without TLS.")
+@click.option(
+    "--notify-network", multiple=True, help="Network they may reach though it is no open one, such as 10.1.0.0/16."
+)
 @click.option(
     "--log-level", type=click.Choice(["info", "warning", "error"]), default="info", help="On standard error."
 )
@@ -88,6 +92,8 @@ def server(
     max_jobs_per_matrix: int,
     max_upload_bytes: int,
     max_log_bytes: int,
+    notify_http: bool,
+    notify_network: tuple[str, ...],
     log_level: str,
 ) -> None:
     """Run a control plane: agents connect to it, builds wait in it, logs are kept by it. It is never believed.
@@ -103,12 +109,14 @@ def server(
     """
     import logging
 
+    from pipeseal.controlplane.domain.destinations import parse_networks
     from pipeseal.controlplane.domain.identifiers import SLUG
     from pipeseal.controlplane.domain.limits import Limits
     from pipeseal.controlplane.http.serve import Server, url_of
     from pipeseal.controlplane.http.serve import listen as bind
     from pipeseal.controlplane.services.plane import API_FILE, REGISTRATION_FILE, Settings, open_plane
 
+    parse_networks(notify_network)  # what is wrong with it is said now
     if not SLUG.fullmatch(organization):
         raise click.BadParameter("lower-case letters, digits and single dashes", param_hint="--organization")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
@@ -128,6 +136,8 @@ def server(
         # Three beats fit into the time after which an agent is lost, so that one may be late.
         heartbeat_interval=heartbeat_interval or max(1, min(60, int(heartbeat_timeout / 3))),
         ping_hold=ping_hold,
+        notify_http=notify_http,
+        notify_networks=notify_network,
         heartbeat_timeout=heartbeat_timeout,
         offer_timeout=accept_timeout,
         cancel_timeout=cancel_timeout,

@@ -19,6 +19,7 @@ import msgspec
 from pipeseal.controlplane.domain.conditions import (
     Condition,
     ConditionFacts,
+    MatchBudget,
     Place,
     evaluate_condition,
     parse_condition,
@@ -221,12 +222,13 @@ def due_rules(rules: Sequence[NotifyRule], event: Event, facts: ConditionFacts) 
     """
     if event not in NOTIFY_EVENTS:
         return ()
-    return tuple(rule for rule in rules if rule.condition is None or _holds(rule.condition, facts))
+    budget = MatchBudget()
+    return tuple(rule for rule in rules if rule.condition is None or _holds(rule.condition, facts, budget))
 
 
-def _holds(condition: Condition, facts: ConditionFacts) -> bool:
+def _holds(condition: Condition, facts: ConditionFacts, budget: MatchBudget) -> bool:
     try:
-        return evaluate_condition(condition, facts)
+        return evaluate_condition(condition, facts, budget)
     except MalformedInput:
         # As the ecosystem does: the build is over or running, there is nobody to tell, and silence harms less.
         return False

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pipeseal.controlplane.domain.build_origin import BuildOrigin, Value
+from pipeseal.controlplane.domain.conditions import MatchBudget
 from pipeseal.controlplane.domain.environment import NO_PULL_REQUEST
 from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings, decode_settings, trigger_settings
 from pipeseal.controlplane.domain.tokens import digest_token, make_token
@@ -158,7 +159,8 @@ async def receive(plane: ControlPlane, webhook: Row, headers: Mapping[str, str],
     pipeline = await plane.database.read(lambda tx: build_store.find_pipeline(tx, webhook["slug"]))
     if pipeline is None:
         raise not_found("such pipeline")
-    steps = [await _prepare(plane, pipeline, outcome, webhook["provider"]) for outcome in delivery.outcomes]
+    budget = MatchBudget()
+    steps = [await _prepare(plane, pipeline, outcome, provider, budget) for outcome in delivery.outcomes]
 
     def change(tx: Transaction) -> dict[str, Any]:
         now = plane.now()
@@ -176,7 +178,7 @@ async def receive(plane: ControlPlane, webhook: Row, headers: Mapping[str, str],
 
 
 async def _prepare(
-    plane: ControlPlane, pipeline: Row, outcome: BuildRequest | Ignored, provider: str
+    plane: ControlPlane, pipeline: Row, outcome: BuildRequest | Ignored, provider: Provider, budget: MatchBudget
 ) -> PreparedBuild | Ignored:
     """The build that is asked for, ready to be written; or why none is made."""
     if isinstance(outcome, Ignored):
@@ -194,7 +196,7 @@ async def _prepare(
     }
     try:
         settings = trigger_settings(decode_settings(pipeline["settings"]), default_branch=pipeline["default_branch"])
-        request = admit(outcome, settings, pipeline=facts, env={})
+        request = admit(outcome, settings, pipeline=facts, env={}, budget=budget)
         if isinstance(request, Ignored):
             return request
         return await prepare_build(plane, pipeline["slug"], _new_build(request, facts, provider))
@@ -203,7 +205,7 @@ async def _prepare(
         return Ignored(f"no build could be made: {error.message}")
 
 
-def _new_build(request: BuildRequest, facts: Mapping[str, Value], provider: str) -> NewBuild:
+def _new_build(request: BuildRequest, facts: Mapping[str, Value], provider: Provider) -> NewBuild:
     known = request_facts(request, pipeline=facts, env={})
     kept = ("build.source_event", "build.source_action", "build.author.email", "build.pull_request.")
     variables = {name: known.find(name) for name in known.variables if name.startswith(kept)}

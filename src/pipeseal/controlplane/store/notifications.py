@@ -39,12 +39,6 @@ def due_notifications(tx: Transaction, now: int, *, limit: int) -> list[Row]:
     )
 
 
-def next_due(tx: Transaction) -> int | None:
-    """When the next request is due."""
-    row = tx.one("SELECT min(next_at) AS next_at FROM notifications WHERE next_at IS NOT NULL")
-    return None if row is None else row["next_at"]
-
-
 def claim_notification(tx: Transaction, row: Row, *, next_at: int) -> bool:
     """Take a request for one attempt: until `next_at` nobody else sends it. Says whether it was to be had."""
     taken = tx.run(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeseal.controlplane.domain.branches import BranchFilter
-from pipeseal.controlplane.domain.conditions import Condition, ConditionFacts, evaluate_condition
+from pipeseal.controlplane.domain.conditions import Condition, ConditionFacts, MatchBudget, evaluate_condition
 from pipeseal.controlplane.domain.webhooks.outcomes import BuildRequest, Ignored
 
 _ANY_BRANCH = BranchFilter()
@@ -47,6 +47,7 @@ def admit(
     *,
     pipeline: Mapping[str, str | int | bool | Sequence[str] | None],
     env: Mapping[str, str],
+    budget: MatchBudget | None = None,
 ) -> BuildRequest | Ignored:
     """The build to make, or why none is made.
 
@@ -54,6 +55,7 @@ def admit(
         request: from a proven delivery about the pipeline's repository.
         pipeline: the variables `pipeline.*` and `organization.*` for the condition.
         env: variables of the pipeline, for the condition.
+        budget: of matching, to share among the outcomes of one delivery; a fresh one when not given.
 
     Returns:
         The request, its branch written as `owner:branch` when it comes from a fork.
@@ -69,7 +71,7 @@ def admit(
         request = replace(request, branch=f"{request.pull_request.owner or 'fork'}:{request.branch}")
     condition = settings.filter_condition
     if condition is not None and not evaluate_condition(
-        condition, request_facts(request, pipeline=pipeline, env=env)
+        condition, request_facts(request, pipeline=pipeline, env=env), budget
     ):
         return Ignored(f"the pipeline's condition is false: {condition.text[:200]}")
     return request
