@@ -70,13 +70,16 @@ class StepOutput(TypedDict):
 
 
 class StepUpdate(TypedDict):
-    """A new value of one attribute. `idempotency_uuid` stays the same across retries: the change happens once."""
+    """A new value of one attribute. `idempotency_uuid` stays the same across retries: the change happens once.
+
+    The stock client leaves out what is empty or false.
+    """
 
     idempotency_uuid: str
-    build_id: str
+    build_id: NotRequired[str]
     attribute: str
-    value: str
-    append: bool
+    value: NotRequired[str]
+    append: NotRequired[bool]
 
 
 class StepCancel(TypedDict):

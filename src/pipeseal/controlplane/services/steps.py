@@ -132,7 +132,7 @@ async def update_step(plane: ControlPlane, token: str, step: str, update: StepUp
         VerificationError: `access.unknown_token`, `access.other_build`.
         MalformedInput: `state.not_running`, `request.not_found`, `request.malformed`.
     """
-    attribute, value, append = update["attribute"], update["value"], update["append"]
+    attribute, value, append = update["attribute"], update.get("value", ""), update.get("append", False)
     if not UUID.fullmatch(update["idempotency_uuid"].lower()):
         raise MalformedInput("request.malformed", "the update needs an idempotency_uuid")
     if attribute not in CHANGEABLE:
@@ -149,7 +149,7 @@ async def update_step(plane: ControlPlane, token: str, step: str, update: StepUp
 
     def change(tx: Transaction) -> None:
         job = verify_held_token(tx, token)
-        build = own_build(tx, job, update["build_id"] or job["build_id"])
+        build = own_build(tx, job, update.get("build_id") or job["build_id"])
         found = find_step(tx, build["id"], step)
         if not _note_update(tx, update["idempotency_uuid"].lower(), found["id"], now):
             return
