@@ -51,6 +51,18 @@ def test_a_registration_token_can_be_looked_at(running: RunningServer) -> None:
     assert api.agent_call("GET", "/token", "wrong").status == 401
 
 
+def test_session_and_job_tokens_can_be_looked_at(running: RunningServer) -> None:
+    running.api.create_pipeline(STEPS)
+    running.api.create_build()
+    agent = FakeAgent(running.api)
+    job = agent.take()
+    for token, kind, what in ((agent.token, "session", agent.id), (job.token, "job", job.id)):
+        answer = running.api.agent_call("GET", "/token", token)
+        assert answer.json["token_type"] == kind
+        assert what in answer.json["description"]
+        assert token not in answer.body.decode()
+
+
 def test_an_idle_ping_is_held_and_then_answered_with_json(running: RunningServer) -> None:
     agent = FakeAgent(running.api)
     begin = time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
-from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
@@ -33,6 +32,7 @@ from pipeseal.controlplane.services.authenticate import (
     verify_registration_token,
     verify_session_token,
 )
+from pipeseal.controlplane.services.describe_token import describe_token
 from pipeseal.controlplane.services.finish_job import finish_job
 from pipeseal.controlplane.services.job_access import verify_held_token
 from pipeseal.controlplane.services.ping import ping
@@ -59,24 +59,8 @@ async def _register(plane: ControlPlane, request: Request) -> Response:
     return render(await register_agent(plane, token, body))
 
 
-class _TokenDescription(msgspec.Struct):
-    uuid: str
-    description: str
-    token_type: str
-    organization_slug: str
-    organization_uuid: str
-
-
 async def _describe_token(plane: ControlPlane, request: Request) -> Response:
-    digest = verify_registration_token(plane, bearer(request, _SCHEME))
-    description = _TokenDescription(
-        uuid=str(UUID(digest[:32])),
-        description=plane.registration_digests[digest],
-        token_type="registration",  # noqa: S106  (a word)
-        organization_slug=plane.settings.organization,
-        organization_uuid=plane.organization_id,
-    )
-    return render(description)
+    return render(await describe_token(plane, bearer(request, _SCHEME)))
 
 
 async def _connect(plane: ControlPlane, request: Request) -> Response:
