@@ -80,9 +80,16 @@ def test_retries_that_cannot_be_read(retry: Any) -> None:
 
 
 def test_manual_retries_can_be_forbidden() -> None:
-    assert read_manual(None, "s") == (True, "")
-    assert read_manual({"manual": {"allowed": False, "reason": "no"}}, "s") == (False, "no")
-    assert read_manual({"manual": False}, "s")[0] is False
+    assert read_manual(None, "s").refusal(passed=True) == ""
+    assert read_manual({"manual": True}, "s").refusal(passed=True) == ""
+    assert "switched off" in read_manual({"manual": False}, "s").refusal(passed=False)
+    assert read_manual({"manual": {"allowed": False, "reason": "no"}}, "s").refusal(passed=False) == "no"
+    assert read_manual({"manual": {"permit_on_passed": False}}, "s").refusal(passed=False) == ""
+    assert "passed" in read_manual({"manual": {"permit_on_passed": False}}, "s").refusal(passed=True)
+    for wrong in ("sometimes", {"allowed": 1}, {"permit_on_passed": "x"}, {"reason": 5}):
+        with pytest.raises(MalformedInput) as error:
+            read_manual({"manual": wrong}, "s")
+        assert error.value.code == "upload.step"
 
 
 @pytest.mark.parametrize(
@@ -239,13 +246,14 @@ def test_steps_are_kept_byte_for_byte() -> None:
 
 
 def test_what_is_not_honoured_is_said() -> None:
-    plan = expand({"steps": [{"command": "x", "notify": []}, {"trigger": "other"}], "secrets": ["A"]})
-    assert [warning.split(":")[0] for warning in plan.warnings] == [
-        "this server does not deliver `secrets`; jobs that need them will miss them",
-        "step 1",
-        "step 2",
-    ]
-    assert plan.steps[1].jobs[0].state is JobState.BROKEN
+    step = {"command": "x", "notify": [{"slack": "#x"}], "image": None, "cache": False, "retyr": 1}
+    plan = expand({"steps": [step, {"trigger": "other", "retry": {"automatic": True}}], "secrets": ["A"]})
+    assert [warning.split(":")[0] for warning in plan.warnings] == ["the pipeline", "step 1", "step 1", "step 2"]
+    assert "`secrets`" in plan.warnings[0]
+    assert plan.warnings[2].endswith(
+        "a command step has no `retyr` here, and nothing comes of it; did you mean `retry`?"
+    )
+    assert plan.steps[1].jobs[0].state is JobState.WAITING
 
 
 def test_a_skipped_group_skips_what_is_in_it() -> None:

@@ -240,8 +240,6 @@ class Expansion:
         self._default_priority = document.priority
         for warning in member_warnings("", msgspec.json.decode(pipeline, type=dict[str, Any]), "the pipeline"):
             self._warn(warning)
-        if document.secrets:
-            self._warn("this server does not deliver `secrets`; jobs that need them will miss them")
         for raw, where in _numbered(document.steps, "step "):
             self._add(raw, where, None, 0)
         checkout = bytes(document.checkout).decode() or None

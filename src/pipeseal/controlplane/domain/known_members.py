@@ -22,6 +22,7 @@ class Support(Enum):
 
 _H, _C, _I = Support.HONOURED, Support.CARRIED, Support.IGNORED
 Row = tuple[Support, str]
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
 
 _COMMON: dict[str, Row] = {
     "key": (_H, ""),
@@ -56,8 +57,8 @@ MEMBERS: Mapping[str, Mapping[str, Row]] = {
         "priority": (_H, ""),
         "notify": (_H, ""),
         "checkout": (_C, ""),
-        "secrets": (_C, ""),
-        "cache": (_C, ""),
+        "secrets": (_I, "`secrets` of the whole pipeline reach no job here; name them in the steps that need them"),
+        "cache": (_I, "agents of this server keep no cache volumes (`cache`); the steps run without"),
         "image": (_I, "this server starts no containers (`image`); the agents of the queue decide where jobs run"),
     },
     "command": {
@@ -123,14 +124,14 @@ def member_warnings(kind: str, members: Mapping[str, Any], where: str) -> Iterab
 
     Parameters:
         kind: of the step; empty for the top of a pipeline.
-        members: as they were uploaded; null and false say nothing, so they ask for nothing.
+        members: as they were uploaded; null, false and what is empty ask for nothing.
         where: what people call the place.
     """
     rows = MEMBERS[kind]
     for name, value in members.items():
         row = rows.get(name)
         if row is not None:
-            if row[0] is Support.IGNORED and value is not None and value is not False:
+            if row[0] is Support.IGNORED and value not in _NOTHING:
                 yield f"{where}: {row[1]}"
         elif kind or get_close_matches(name, rows, 1, 0.85):
             near = get_close_matches(name, rows, 1, 0.7)
