@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, fake_server
+from tests.agent.job_requests import outcome, run, unsigned
 from tests.agent.repositories import git, make_repository
-from tests.agent.test_jobs import outcome, run, unsigned
 
 
 @pytest.fixture

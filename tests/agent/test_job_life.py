@@ -83,6 +83,15 @@ def test_job_without_a_socket(server: FakeServer, tmp_path: Path) -> None:
         assert outcome(job)[0] == "1" and "socket=." in job.text and "Job API cannot be used here" in job.text
 
 
+def test_job_whose_socket_has_no_room_runs_all_the_same(server: FakeServer, tmp_path: Path) -> None:
+    far = tmp_path / ("t" * 100)
+    far.mkdir()
+    with agent_process(server, tmp_path, *OPEN, environment={"TMPDIR": str(far)}):
+        job = run(server, unsigned("echo ran; buildkite-agent env get HOME || echo no socket"))
+        assert outcome(job) == ("0", "", "") and "\nran" in job.text and "no socket" in job.text
+        assert "The Job API cannot be used in this job" in job.text
+
+
 # --- secrets -------------------------------------------------------------------------------------------------------
 
 

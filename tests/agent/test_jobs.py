@@ -15,6 +15,7 @@ import psutil
 import pytest
 from tests.agent.agent_process import AgentProcess, agent_process
 from tests.agent.fake_server import FakeServer, JobRecord, fake_server
+from tests.agent.job_requests import OPEN, begin, outcome, run, unsigned
 from tests.agent.repositories import git, make_repository
 
 from pipeseal.pipeline.steps import CommandStep
@@ -23,42 +24,11 @@ from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.open import open_signing_key
 from pipeseal.signing.sign import sign_step
 
-REPOSITORY = "https://git.example.test/acme/widgets.git"
-
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with fake_server(20) as running:
         yield running
-
-
-def unsigned(command: str, **more: Any) -> dict[str, Any]:
-    """A job without signature."""
-    env = {
-        "BUILDKITE_COMMAND": command,
-        "BUILDKITE_REPO": more.pop("repository", REPOSITORY),
-        "BUILDKITE_ORGANIZATION_SLUG": "acme",
-        "BUILDKITE_PIPELINE_SLUG": "widgets",
-        "BUILDKITE_BRANCH": "main",
-        "BUILDKITE_COMMIT": more.pop("commit", "HEAD"),
-        **more.pop("env", {}),
-    }
-    return {"id": "JOB", "token": "JOBTOKEN-JOBTOKEN", "env": env, "step": {"command": command}, **more}
-
-
-def run(server: FakeServer, raw: dict[str, Any], job_id: str = "job-1", seconds: float = 30) -> JobRecord:
-    job = server.add_job({**raw, "id": job_id}, job_id)
-    assert job.finished.wait(seconds), f"the job did not finish; its log: {job.text}"
-    assert job.finish is not None
-    return job
-
-
-def outcome(job: JobRecord) -> tuple[str, str, str]:
-    assert job.finish is not None
-    return job.finish["exit_status"], job.finish["signal"], job.finish["signal_reason"]
-
-
-OPEN = ("--no-verification", "--skip-checkout")
 
 
 # --- what a job is given -------------------------------------------------------------------------------------------
@@ -431,29 +401,23 @@ def test_vendored_plugin_and_strict_hooks(server: FakeServer, tmp_path: Path) ->
 # --- the end before its time ---------------------------------------------------------------------------------------
 
 
-def _running(server: FakeServer, raw: dict[str, Any], job_id: str, word: str = "begun") -> JobRecord:
-    job = server.add_job({**raw, "id": job_id}, job_id)
-    server.wait_for(lambda: f"\n{word}" in job.text)
-    return job
-
-
 def test_cancel_asks_then_kills(server: FakeServer, tmp_path: Path) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "pre-exit").write_text('echo "cancelled=$BUILDKITE_JOB_CANCELLED timed_out=$BUILDKITE_JOB_TIMED_OUT"\n')
     flags = ("--cancel-grace-period", "1.5", "--hooks-path", str(hooks))
     with agent_process(server, tmp_path, *OPEN, *flags):
-        polite = _running(server, unsigned("trap 'echo cleaning up; exit 0' TERM; echo begun; sleep 60 & wait"), "a")
+        polite = begin(server, unsigned("trap 'echo cleaning up; exit 0' TERM; echo begun; sleep 60 & wait"), "a")
         polite.state = "canceling"
         assert polite.finished.wait(10) and outcome(polite) == ("-1", "SIGTERM", "cancel")
         assert "cleaning up" in polite.text and "cancelled=true timed_out=" in polite.text
-        stubborn = _running(server, unsigned("trap '' TERM; echo begun; sleep 60 & sleep 60"), "b")
+        stubborn = begin(server, unsigned("trap '' TERM; echo begun; sleep 60 & sleep 60"), "b")
         stubborn.state = "timing_out"
         started = time.monotonic()
         assert stubborn.finished.wait(10) and outcome(stubborn) == ("-1", "SIGKILL", "cancel")
         assert 1.4 < time.monotonic() - started < 6
         assert "timed_out=true" not in stubborn.text or "cancelled=true" in stubborn.text
-        unknown = _running(server, unsigned("echo begun; sleep 60"), "c")
+        unknown = begin(server, unsigned("echo begun; sleep 60"), "c")
         server.interfere = lambda request: (401, b"{}") if request.path == "/v3/jobs/c" else None
         assert unknown.finished.wait(10) and outcome(unknown) == ("-1", "SIGTERM", "cancel")
 
@@ -464,13 +428,13 @@ def _children(agent: AgentProcess) -> list[psutil.Process]:
 
 def test_first_signal_lets_the_job_finish_the_second_cancels_it(server: FakeServer, tmp_path: Path) -> None:
     with agent_process(server, tmp_path, *OPEN, "--cancel-grace-period", "2") as agent:
-        job = _running(server, unsigned("echo begun; sleep 0.7; echo finished by itself"), "a")
+        job = begin(server, unsigned("echo begun; sleep 0.7; echo finished by itself"), "a")
         agent.signal(signal.SIGTERM)
         assert agent.wait() == 0
         assert outcome(job) == ("0", "", "") and "finished by itself" in job.text
         assert server.calls("POST", "/disconnect")
     with agent_process(server, tmp_path, *OPEN, "--cancel-grace-period", "2") as agent:
-        job = _running(server, unsigned("echo begun; sleep 60"), "b")
+        job = begin(server, unsigned("echo begun; sleep 60"), "b")
         agent.signal(signal.SIGTERM)
         time.sleep(0.2)
         agent.signal(signal.SIGINT)
@@ -481,7 +445,7 @@ def test_first_signal_lets_the_job_finish_the_second_cancels_it(server: FakeServ
 
 def test_third_signal_ends_at_once(server: FakeServer, tmp_path: Path) -> None:
     with agent_process(server, tmp_path, *OPEN, "--cancel-grace-period", "60") as agent:
-        _running(server, unsigned("trap '' TERM HUP; echo begun; for i in $(seq 60); do sleep 1; done"), "a")
+        begin(server, unsigned("trap '' TERM HUP; echo begun; for i in $(seq 60); do sleep 1; done"), "a")
         children = _children(agent)
         for _ in range(3):
             agent.signal(signal.SIGTERM)
@@ -493,7 +457,7 @@ def test_third_signal_ends_at_once(server: FakeServer, tmp_path: Path) -> None:
 
 def test_killed_agent_leaves_no_job_behind(server: FakeServer, tmp_path: Path) -> None:
     with agent_process(server, tmp_path, *OPEN) as agent:
-        _running(server, unsigned("echo begun; sleep 1000 & sleep 1000"), "a")
+        begin(server, unsigned("echo begun; sleep 1000 & sleep 1000"), "a")
         children = _children(agent)
         assert len(children) >= 3
         os.kill(agent.process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,29 @@ def test_keys_of_the_stock_agent_are_known(tmp_path: Path) -> None:
     settings = load(tmp_path, "no-ssh-keyscan=true\nkubernetes-exec=true\nexperiment=agent-api")
     assert [note.split(": ")[1].split()[0] for note in settings.notes] == ["kubernetes-exec", "experiment"]
     assert not NOT_SUPPORTED & set(BY_NAME) and not WITHOUT_EFFECT & set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cancel-signal=SIGSTOP",
+        "git-commit-verification=maybe",
+        "git-sparse-checkout-mode=odd",
+        "git-mirror-checkout-mode=copy",
+        "git-submodule-clone-config=--upload-pack=evil",
+        "acquire-job=j\nspawn=2",
+        "spawn-per-cpu=0",
+        "disconnect-after-uptime=-1",
+    ],
+)
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    assert caught.value.code == "config.value"
+
+
+def test_workers_for_each_processor(tmp_path: Path) -> None:
+    assert load(tmp_path, "spawn-per-cpu=3").spawn == 3 * len(os.sched_getaffinity(0))
 
 
 def test_without_a_token_there_is_no_agent(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, fake_server
+from tests.agent.job_requests import outcome, run
 from tests.agent.repositories import git, make_repository
-from tests.agent.test_jobs import outcome, run
 
 from pipeseal.agent.settings import AgentSettings, load_settings
 from pipeseal.agent.trust import Trust, check_only_ours, load_verification, read_policy
