@@ -34,19 +34,19 @@ async def describe_token(plane: ControlPlane, token: str) -> TokenDescription:
         VerificationError: `access.unknown_token`.
     """
     digest = digest_token(token)
-    description = plane.registration_digests.get(digest)
-    kind = "registration"
-    if description is None:
 
-        def look(tx: Transaction) -> tuple[str, str]:
-            agent = tx.one("SELECT id, name FROM agents WHERE token_digest = :digest", digest=digest)
-            if agent is not None:
-                return "session", f"agent {agent['name']} ({agent['id']})"
-            job = job_store.find_job_by_token(tx, digest)
-            if job is None:
-                raise unknown_token("agent")
-            return "job", f"job {job['id']}"
+    def look(tx: Transaction) -> tuple[str, str]:
+        agent = tx.one("SELECT id, name FROM agents WHERE token_digest = :digest", digest=digest)
+        if agent is not None:
+            return "session", f"agent {agent['name']} ({agent['id']})"
+        job = job_store.find_job_by_token(tx, digest)
+        if job is None:
+            raise unknown_token("agent")
+        return "job", f"job {job['id']}"
 
+    if digest in plane.registration_digests:
+        kind, description = "registration", plane.registration_digests[digest]
+    else:
         kind, description = await plane.database.read(look)
     return TokenDescription(
         uuid=str(UUID(digest[:32])),
