@@ -71,13 +71,9 @@ def running(tmp_path: Path, clock: MovableClock) -> Iterator[RunningServer]:
 
 
 def objects(running: RunningServer) -> list[str]:
-    """Keys of everything that is stored, without what is half written."""
+    """Keys of all artifacts and parts that are stored."""
     folder = running.folder / "objects"
-    return sorted(
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and ".incoming" not in path.parts
-    )
+    return sorted(str(path.relative_to(folder)) for path in (folder / "artifacts").rglob("*") if path.is_file())
 
 
 def test_an_artifact_is_announced_sent_found_and_fetched(running: RunningServer) -> None:

@@ -184,8 +184,9 @@ def set_timeout(tx: Transaction, job_id: str, *, minutes: int) -> None:
     """Give a job that an agent holds another timeout, counted from its start."""
     tx.run(
         "UPDATE jobs SET timeout_minutes = :minutes, deadline_at = CASE WHEN state = 'running' "
-        "THEN started_at + :minutes * 60000000 ELSE deadline_at END WHERE id = :id",
+        "THEN started_at + :microseconds ELSE deadline_at END WHERE id = :id",
         minutes=minutes,
+        microseconds=minutes * 60_000_000,
         id=job_id,
     )
 
