@@ -1,9 +1,9 @@
 """Every scenario with its pairings: who signs, and who verifies and runs.
 
 Scenarios in `signing` are about what is signed, and played with all pairings. Those in `tampered` and `running` are
-about what agents refuse and how they run jobs; that stock agents take what we sign is shown by the others, so that
-this pairing is left out. Those in `public` are pipelines of the kinds that people publish, with stand-ins for the
-plugins they use.
+about what agents refuse and how they run jobs, those in `public` are pipelines of the kinds that people publish, with
+stand-ins for the plugins they use. That stock agents take what we sign is shown by `signing`, so that these leave
+this pairing out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.outcome import find_differences
-from tests.interop.play import Stage
+from tests.interop.play import BUILD_SECONDS, Stage
 from tests.interop.scenario import PAIRINGS, STOCK, Pairing, Scenario, read_scenarios
 
 HERE = Path(__file__).resolve().parent
@@ -20,7 +20,7 @@ SCENARIOS = [
     *read_scenarios(HERE / "scenarios" / "signing"),
     *read_scenarios(HERE / "scenarios" / "tampered", PAIRINGS[:3]),
     *read_scenarios(HERE / "scenarios" / "running", PAIRINGS[:3]),
-    *read_scenarios(HERE / "public"),
+    *read_scenarios(HERE / "public", PAIRINGS[:3]),
 ]
 
 
@@ -51,5 +51,5 @@ def test_scenario(
     play = stage.begin(scenario, pairing)
     if following is not None:
         stage.begin(*following)
-    differences = find_differences(scenario.expect, play.result(120), pairing)
+    differences = find_differences(scenario.expect, play.result(2 * BUILD_SECONDS), pairing)
     assert not differences, "\n".join(differences)
