@@ -36,6 +36,7 @@ def test_a_build_of_HEAD_is_bound_to_the_commit_it_became(installation: Installa
     assert _jobs(build) == {"upload": "passed", "one": "passed", "two a": "passed", "two b": "passed"}
     log = installation.log(build["number"], "one")
     assert "Job signature verified" in log
+    assert "sealed: sha256 " in log
     assert "blue square one" in log
 
 
@@ -70,3 +71,36 @@ def test_each_binding_holds_against_a_control_plane_that_moves_the_step(installa
                 assert job["state"] != "passed", name
                 assert job["refusal"]["code"] == code, name
                 assert "ran" not in installation.log(build["number"], "one").splitlines()
+
+
+def test_a_seal_holds_where_no_signature_does(installation: Installation) -> None:
+    installation.begin(
+        "steps:\n  - {label: one, key: one, command: echo ran, agents: {queue: default}}\n",
+        runner=["--queue", "nobody"],
+    )
+
+    def with_member(name: str, value: Any) -> Lie:
+        return lambda job: {**job, "step": {**job["step"], name: value}}
+
+    def with_variable(name: str, value: str) -> Lie:
+        return lambda job: {**job, "env": {**job["env"], name: value}}
+
+    lies: dict[str, tuple[Lie, str, list[str]]] = {
+        "label": (with_member("label", "other"), "seal.differs", ["step.label"]),
+        "patterns": (
+            with_variable("BUILDKITE_ARTIFACT_PATHS", "/etc/*"),
+            "seal.differs",
+            ["step.artifact_paths"],
+        ),
+        "attempts": (with_variable("BUILDKITE_RETRY_COUNT", "99"), "seal.attempts", ["attempts"]),
+    }
+    with LyingServer(installation.url) as liar:
+        installation.start_agent("lied-to", [], endpoint=f"{liar.url}/v3")
+        assert _jobs(installation.build()) == {"upload": "passed", "one": "passed"}
+        for name, (lie, code, fields) in lies.items():
+            liar.lie = lie
+            build = installation.build()
+            (job,) = (job for job in build["jobs"] if job["name"] == "one")
+            assert job["state"] != "passed", name
+            assert (job["refusal"]["code"], job["refusal"]["fields"]) == (code, fields), name
+            assert "ran" not in installation.log(build["number"], "one").splitlines()
