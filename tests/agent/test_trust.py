@@ -16,12 +16,12 @@ from pipeseal.agent.settings import AgentSettings, load_settings
 from pipeseal.agent.trust import Trust, check_only_ours, load_verification, read_policy
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError
 from pipeseal.pipeline.render import step_value
-from pipeseal.pipeline.steps import CommandStep, Pipeline
+from pipeseal.pipeline.steps import CommandStep, Pipeline, Plugin
 from pipeseal.policy.policy import Mode
 from pipeseal.signing.bindings import static_bindings
 from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.open import open_signing_key
-from pipeseal.signing.seal.envelope import BuildFacts
+from pipeseal.signing.seal.envelope import BuildFacts, ResolvedPlugin
 from pipeseal.signing.seal.make import static_sealing
 from pipeseal.signing.sign import sign_pipeline, sign_step
 
@@ -273,3 +273,37 @@ def test_sealed_tree_is_compared_after_the_checkout(server: FakeServer, place: P
             assert outcome(job)[0] == expected, job.text
         assert job.finish is not None and job.finish["refusal"]["code"] == "checkout.differs"
         assert "it ran" not in job.text.splitlines()
+
+
+def test_sealed_plugin_is_the_commit_it_was_wherever_its_tag_has_gone(
+    server: FakeServer, place: Place, tmp_path: Path
+) -> None:
+    repository, plugin = tmp_path / "widgets", tmp_path / "greet-buildkite-plugin"
+    make_repository(repository, {"file": "one\n"})
+    good = make_repository(plugin, {"hooks/pre-command": "echo good plugin\n"}, tag="v1")
+    tree = git(plugin, "rev-parse", "HEAD^{tree}")
+    (plugin / "hooks" / "pre-command").write_text("echo evil plugin\n")
+    git(plugin, "commit", "-q", "-a", "-m", "evil")
+    git(plugin, "tag", "-f", "v1")
+    source = f"{plugin.as_uri()}#v1"
+    key = open_signing_key(str(place.signing))
+
+    def job(resolved: ResolvedPlugin) -> dict[str, object]:
+        sealing = static_sealing(repository_url=str(repository), bindings={})._replace(resolved={source: resolved})
+        pipeline = Pipeline(steps=[CommandStep(command="echo it ran", plugins=[Plugin(source)])])
+        step = sign_pipeline(pipeline, key=key, repository_url=str(repository), sealing=sealing).steps[0]
+        assert isinstance(step, CommandStep)
+        plugins = json.dumps([{source: None}])
+        raw = place.job("echo it ran", str(repository), BUILDKITE_PLUGINS=plugins, **step.env)
+        return {**raw, "step": step_value(step)}
+
+    with agent_process(server, tmp_path, *place.flags()):
+        for job_id in ("first", "again"):
+            ran = run(server, job(ResolvedPlugin(good, tree)), job_id)
+            assert outcome(ran) == ("0", "", ""), ran.text
+            assert "good plugin" in ran.text and "evil plugin" not in ran.text
+        for job_id, resolved in (("tree", ResolvedPlugin(good, "0" * 40)), ("gone", ResolvedPlugin("1" * 40))):
+            refused = run(server, job(resolved), job_id)
+            assert outcome(refused) == ("-1", "", "agent_refused"), refused.text
+            assert refused.finish is not None and refused.finish["refusal"]["code"] == "plugin.differs"
+            assert "it ran" not in refused.text.splitlines()

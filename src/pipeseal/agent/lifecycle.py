@@ -31,6 +31,7 @@ from pipeseal.agent.settings import AgentSettings
 from pipeseal.pipeline.steps import Secret
 from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
+from pipeseal.signing.seal.envelope import ResolvedPlugin
 
 AGENT, REPOSITORY, PLUGIN = "agent", "repository", "plugin"
 
@@ -93,6 +94,7 @@ class JobWork(NamedTuple):
         artifact_paths: what the job came with.
         limits: what the policy asks the runner to see to.
         execution: how the command is run.
+        sealed_plugins: what each plugin's version stood for when it was sealed; None where nobody said.
     """
 
     command: str
@@ -104,6 +106,7 @@ class JobWork(NamedTuple):
     artifact_paths: ArtifactPaths
     limits: Limits = NO_LIMITS
     execution: Execution = "either"
+    sealed_plugins: tuple[ResolvedPlugin | None, ...] = ()
 
 
 class Lifecycle:
@@ -285,11 +288,12 @@ class Lifecycle:
             return
         self._session.log.header("Preparing plugins")
         self._plugins = read_plugins(self._work.plugins)
-        fetched: dict[str, PluginCheckout] = {}
-        for plugin in self._plugins:
+        fetched: dict[tuple[str, ResolvedPlugin | None], PluginCheckout] = {}
+        sealed = self._work.sealed_plugins or (None,) * len(self._plugins)
+        for plugin, pinned in zip(self._plugins, sealed, strict=True):
             if plugin.place.is_vendored:
                 continue
-            label = plugin.place.label
+            label = (plugin.place.label, pinned)
             if label not in fetched:
                 fetched[label] = fetch_plugin(
                     self._session,
@@ -297,6 +301,7 @@ class Lifecycle:
                     self._plugins_path,
                     fresh=self._settings.plugins_always_clone_fresh,
                     wait=self._session.cancellation.requested.wait,
+                    sealed=pinned,
                 )
             self._checkouts.append(fetched[label]._replace(plugin=plugin))
 

@@ -75,6 +75,7 @@ def plan_job(approved: ApprovedJob, settings: AgentSettings, agent: AgentFacts, 
         ),
         limits=approved.limits,
         execution=approved.execution,
+        sealed_plugins=approved.resolved,
     )
     return JobPlan(
         environment=environment,

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.git import Git, check_revision
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.signing.seal.envelope import ResolvedPlugin
 
 CLONE_ATTEMPTS = 3
 CLONE_DELAY_SECONDS = 2.0
@@ -143,7 +145,13 @@ def read_plugins(plugins: list[tuple[str, Any]]) -> list[Plugin]:
 
 
 def fetch_plugin(
-    session: JobSession, plugin: Plugin, plugins_path: Path, *, fresh: bool, wait: Callable[[float], bool]
+    session: JobSession,
+    plugin: Plugin,
+    plugins_path: Path,
+    *,
+    fresh: bool,
+    wait: Callable[[float], bool],
+    sealed: ResolvedPlugin | None = None,
 ) -> PluginCheckout:
     """Make a plugin's repository be there, at its version.
 
@@ -151,13 +159,23 @@ def fetch_plugin(
         plugins_path: this agent's folder of plugins.
         fresh: clone again even if it is there.
         wait: sleeps between attempts; True means stop.
+        sealed: what the version stood for when the step was sealed: that is used, wherever a tag has moved to.
 
     Raises:
-        PhaseFailed: it cannot be cloned, or has no such version, or no hooks.
+        PhaseFailed: it cannot be cloned, or has no such version, or no hooks; it is not what was sealed (code
+            `plugin.differs`).
     """
     place = plugin.place
-    target = plugins_path / place.folder_name
+    target = plugins_path / (place.folder_name if sealed is None else f"{place.folder_name}-{sealed.commit[:12]}")
     if fresh and target.exists():
+        shutil.rmtree(target)
+    if sealed is not None and target.exists():
+        git = Git(session, target)
+        if tidy_clone(git, target) and _has_commit(git, sealed):
+            session.log.comment(f"Plugin {place.label} already checked out ({sealed.commit[:7]}, sealed)")
+            _check_out_sealed(git, place, sealed)
+            git.must("clean", "-ffdxq")
+            return _checked(plugin, target, target / place.subfolder)
         shutil.rmtree(target)
     if (target / ".git").exists():
         head = Git(session, target).ask("rev-parse", "--short=7", "HEAD")
@@ -169,14 +187,42 @@ def fetch_plugin(
     # Cloned beside its place and then moved: half a clone never stands where a whole one should.
     part = Path(tempfile.mkdtemp(prefix=".new-", dir=plugins_path))
     try:
-        _clone(session, place, part, wait)
+        _clone(session, place, part, wait, sealed)
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return _checked(plugin, target, target / place.subfolder)
 
 
-def _clone(session: JobSession, place: PluginPlace, part: Path, wait: Callable[[float], bool]) -> None:
+def _has_commit(git: Git, sealed: ResolvedPlugin) -> bool:
+    return git.ask("cat-file", "-e", f"{sealed.commit}^{{commit}}") is not None
+
+
+def _check_out_sealed(git: Git, place: PluginPlace, sealed: ResolvedPlugin) -> None:
+    """Check out what was sealed, and see that it is that."""
+    if not _has_commit(git, sealed) and git.run("fetch", "--", "origin", sealed.commit).status != 0:
+        raise PhaseFailed(
+            f"plugin {place.label} was sealed at commit {sealed.commit}, which its repository does not have",
+            code="plugin.differs",
+        )
+    git.must("checkout", "-f", f"{sealed.commit}^{{commit}}", "--")
+    head = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{commit}")
+    tree = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{tree}")
+    if head != sealed.commit or (sealed.tree is not None and tree != sealed.tree):
+        raise PhaseFailed(
+            f"plugin {place.label} is at commit {head} with tree {tree}, and was sealed at {sealed.commit} with tree "
+            f"{sealed.tree or 'any'}",
+            code="plugin.differs",
+        )
+
+
+def _clone(
+    session: JobSession,
+    place: PluginPlace,
+    part: Path,
+    wait: Callable[[float], bool],
+    sealed: ResolvedPlugin | None,
+) -> None:
     git = Git(session, part)
     for attempt in range(CLONE_ATTEMPTS):
         ended = git.run("clone", "-v", "--recursive", "--", place.repository, ".")
@@ -186,7 +232,9 @@ def _clone(session: JobSession, place: PluginPlace, part: Path, wait: Callable[[
             raise PhaseFailed(f"plugin {place.label} could not be cloned from {place.repository}", ended=ended)
         for entry in part.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    if place.version:
+    if sealed is not None:
+        _check_out_sealed(git, place, sealed)
+    elif place.version:
         git.must("checkout", "-f", place.version, "--")
 
 

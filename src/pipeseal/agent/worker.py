@@ -29,6 +29,7 @@ from pipeseal.agent.settings import AgentSettings
 from pipeseal.agentapi.messages import PingResponse, RegisterRequest, RegisterResponse
 from pipeseal.clock import Clock, render_timestamp
 from pipeseal.errors import PipesealError, Unavailable
+from pipeseal.policy.values import AGENT_NAME
 
 Result = TypeVar("Result")
 
@@ -152,6 +153,10 @@ class Worker:
         """What this worker's folders are called by: no two workers of an agent share one."""
         shared = self._settings.spawn > 1 and "%spawn" not in self._settings.name
         return f"{self._name}-{self._index}" if shared else self._name
+
+    def _name_for_jobs(self, registered: str) -> str:
+        """The name a server gave this worker, if it is one; hooks and scripts get to see it."""
+        return registered if AGENT_NAME.admits(registered) else self._name
 
     def _introduction(self) -> RegisterRequest:
         settings = self._settings
@@ -299,7 +304,7 @@ class Worker:
             context=self._context,
             client=session,
             agent_id=registration.id,
-            agent_name=registration.name,
+            agent_name=self._name_for_jobs(registration.name),
             folder=self._folder,
             log=self._log,
             last_job=self._settings.disconnect_after_job,

@@ -1595,6 +1595,18 @@ CODES: tuple[Code, ...] = (
         "policy.",
     ),
     Code(
+        "plugin.differs",
+        "plugin that is not the sealed one",
+        "The repository of a plugin does not have the commit that its version stood for when the step was sealed, or "
+        "has another tree for it.",
+        (
+            "the plugin's tag was moved, and the old commit removed",
+            "the plugin's repository was made anew",
+            "somebody replaced the plugin after it was sealed",
+        ),
+        "Look at the plugin's repository; upload the step again, so that it is sealed with what is there now.",
+    ),
+    Code(
         "checkout.differs",
         "checkout that is not what the job is for",
         "After the checkout, the commit or its tree is not the one that the job's proof names.",

@@ -317,6 +317,8 @@ def _problem(
     if "\0" in value:
         return "environment.value", "holds a NUL byte"
     if row is not None and row.kind is Kind.IDENTITY:
+        if value and known.get(name) == value:
+            return "", ""
         if (value or row.needed) and not row.type.admits(value):
             return "environment.value", f"is not {row.type.words}"
         if name in known and value != known[name]:
