@@ -45,12 +45,12 @@ Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 class _Settings(msgspec.Struct, kw_only=True):
     """Settings of a pipeline; a null is the default again, what is not there stays as it is."""
 
-    branch_configuration: str | None | msgspec.UnsetType = msgspec.UNSET
-    skip_queued_branch_builds: bool | None | msgspec.UnsetType = msgspec.UNSET
-    skip_queued_branch_builds_filter: str | None | msgspec.UnsetType = msgspec.UNSET
-    cancel_running_branch_builds: bool | None | msgspec.UnsetType = msgspec.UNSET
-    cancel_running_branch_builds_filter: str | None | msgspec.UnsetType = msgspec.UNSET
-    provider_settings: dict[str, Any] | None | msgspec.UnsetType = msgspec.UNSET
+    branch_configuration: str | msgspec.UnsetType | None = msgspec.UNSET
+    skip_queued_branch_builds: bool | msgspec.UnsetType | None = msgspec.UNSET
+    skip_queued_branch_builds_filter: str | msgspec.UnsetType | None = msgspec.UNSET
+    cancel_running_branch_builds: bool | msgspec.UnsetType | None = msgspec.UNSET
+    cancel_running_branch_builds_filter: str | msgspec.UnsetType | None = msgspec.UNSET
+    provider_settings: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
     def revise(self, settings: PipelineSettings) -> PipelineSettings:
         """`settings` with the changes.
