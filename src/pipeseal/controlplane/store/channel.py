@@ -1,8 +1,8 @@
 """A channel between the servers of one PostgreSQL database: short lines of text, heard within milliseconds.
 
 NOTIFY and LISTEN carry them, on two connections of their own, so that no transaction waits for a message. A message
-can be lost: when a connection breaks, or when a server dies between its commit and its message. So messages are hints;
-who listens is told after every gap that something may have been missed, and looks into the database.
+can be lost: when a connection breaks, or when a server dies between its commit and its message. So messages are
+hints; who listens is told after every gap that something may have been missed, and looks into the database.
 """
 
 from __future__ import annotations
