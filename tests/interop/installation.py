@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import find_peer
+from tests.interop.reaper import Reaper
 from tests.interop.scenario import OURS, STOCK, Scenario
 
 from pipeseal.cli.rest_client import RestClient
@@ -45,6 +46,7 @@ class Workshop:
         self._lock = threading.RLock()
         self._made: dict[str, str] = {}
         self.stock = find_peer("buildkite-agent").path
+        self.reaper = Reaper()
         self.signing_file = root / "signing.json"
         self.verification_file = root / "verification.json"
         self.plugins = root / "plugins"
@@ -210,6 +212,7 @@ class Installation:
             ["server", "--data", str(self.folder / "server"), "--listen", "127.0.0.1:0", "--ping-hold", "50"],
             ready="Listening on",
         ).split()[-1]
+        self.workshop.reaper.watch_children()
         self._registration_token = self.folder / "server" / "agent-token"
         self._api_token = (self.folder / "server" / "api-token").read_text(encoding="ascii").strip()
         self._start_runner("runner", ["--tags", "os=linux,system=x86_64-linux,size=large"], spawn=SPAWN)
@@ -322,8 +325,9 @@ class Installation:
             config = ["--git-config-file", str(self.workshop.git_config)]
             command = ["agent", "start", "--token", token, *config, *arguments, *options]
             self._agents.start(name, command, ready="Waiting for jobs")
-            return
-        self._stack.enter_context(self._stock_agent(name, [*arguments, *options]))
+        else:
+            self._stack.enter_context(self._stock_agent(name, [*arguments, *options]))
+        self.workshop.reaper.watch_children()
 
     @contextmanager
     def _stock_agent(self, name: str, arguments: list[str]) -> Iterator[None]:

@@ -50,6 +50,7 @@ class Stage:
         self._threads.shutdown(cancel_futures=True)
         for installation in self._installations.values():
             installation.close()
+        self._workshop.reaper.close()
 
     def _installation(self, kind: str) -> Installation:
         with self._starting:
