@@ -13,7 +13,7 @@ from pipeseal.cli import COMMANDS, GROUP_HELP, root
 from pipeseal.errors.codes import CODES
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [path for path in (ROOT / "src").rglob("*.py") if path.name != "codes.py"]
+SOURCES = [path for path in (ROOT / "src").rglob("*.py") if path.parent.name != "codes"]
 
 # A dotted code as the first argument of an error, or as a value named code.
 RAISED = re.compile(

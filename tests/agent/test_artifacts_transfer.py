@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.fake_job_server import TOKEN, Answered, FakeJobServer, Recorded, fake_job_server
 
 from pipeseal.agent.artifacts import upload as upload_module
 from pipeseal.agent.artifacts.destination import Destination
@@ -20,6 +19,7 @@ from pipeseal.agent.artifacts.stores import StorePolicy, StoreSession
 from pipeseal.agent.artifacts.upload import ArtifactUpload, check_destination
 from pipeseal.agent.job_client import JobClient
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable, VerificationError
+from tests.cli.fake_job_server import TOKEN, Answered, FakeJobServer, Recorded, fake_job_server
 
 
 class Impatient(threading.Event):

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipeseal.agent.host_keys import SshHost, ssh_host
+from pipeseal.agent.mirrors import mirror_folder
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, fake_server
 from tests.agent.job_requests import begin, outcome, run, unsigned
 from tests.agent.repositories import git, make_repository
-
-from pipeseal.agent.host_keys import SshHost, ssh_host
-from pipeseal.agent.mirrors import mirror_folder
 
 OPEN = ("--no-verification",)
 

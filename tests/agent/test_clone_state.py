@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, fake_server
 from tests.agent.job_requests import outcome, run, unsigned

@@ -11,13 +11,13 @@ from contextlib import closing, contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.agent.fake_server import fake_server
 
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.connection import OneShot, Transport, parse_endpoint
 from pipeseal.agent.pool import ConnectionPool
 from pipeseal.agent.retries import RETRIES, After, Retry, constant, growing, is_worth_retrying, with_retries
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
+from tests.agent.fake_server import fake_server
 
 
 @contextmanager

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.repositories import git, make_repository
 
 from pipeseal.agent.if_changed import SKIPPED, _read_condition, apply_conditions
 from pipeseal.agent.upload import UploadOptions
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.render import step_value
+from tests.agent.repositories import git, make_repository
 
 
 def apply(text: str, tmp_path: Path, changed: str | None = None, **options: Any) -> tuple[list[Any], list[str]]:

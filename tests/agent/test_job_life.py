@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.agent.agent_process import AgentProcess, agent_process
 from tests.agent.fake_server import FakeServer, fake_server
 from tests.agent.job_requests import OPEN, begin, outcome, run, unsigned

@@ -13,16 +13,16 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.agent.agent_process import AgentProcess, agent_process
-from tests.agent.fake_server import FakeServer, JobRecord, fake_server
-from tests.agent.job_requests import OPEN, begin, outcome, run, unsigned
-from tests.agent.repositories import git, make_repository
 
 from pipeseal.pipeline.steps import CommandStep
 from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.open import open_signing_key
 from pipeseal.signing.sign import sign_step
+from tests.agent.agent_process import AgentProcess, agent_process
+from tests.agent.fake_server import FakeServer, JobRecord, fake_server
+from tests.agent.job_requests import OPEN, begin, outcome, run, unsigned
+from tests.agent.repositories import git, make_repository
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.agent.agent_process import VECTORS, AgentProcess, agent_process
 from tests.agent.fake_server import FakeServer, JobRecord, fake_server
 

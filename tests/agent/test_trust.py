@@ -7,10 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.agent_process import agent_process
-from tests.agent.fake_server import FakeServer, fake_server
-from tests.agent.job_requests import outcome, run
-from tests.agent.repositories import git, make_repository
 
 from pipeseal.agent.settings import AgentSettings, load_settings
 from pipeseal.agent.trust import Trust, check_only_ours, load_verification, read_policy
@@ -24,6 +20,10 @@ from pipeseal.signing.keys.open import open_signing_key
 from pipeseal.signing.seal.envelope import BuildFacts, ResolvedPlugin
 from pipeseal.signing.seal.make import static_sealing
 from pipeseal.signing.sign import sign_pipeline, sign_step
+from tests.agent.agent_process import agent_process
+from tests.agent.fake_server import FakeServer, fake_server
+from tests.agent.job_requests import outcome, run
+from tests.agent.repositories import git, make_repository
 
 
 class Place:

@@ -13,9 +13,6 @@ from typing import Any
 
 import click
 import pytest
-from tests.agent.agent_process import agent_process
-from tests.agent.fake_server import Answer, Request, fake_server
-from tests.agent.repositories import git, make_repository
 
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
@@ -26,6 +23,9 @@ from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.open import load_verification_keys
 from pipeseal.signing.verify import verify_step
+from tests.agent.agent_process import agent_process
+from tests.agent.fake_server import Answer, Request, fake_server
+from tests.agent.repositories import git, make_repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 JOB = {

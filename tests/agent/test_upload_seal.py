@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.repositories import git, make_repository
 
 from pipeseal.agent.upload import UploadOptions, upload
 from pipeseal.agent.upload_options import read_plain_call
@@ -22,6 +21,7 @@ from pipeseal.signing.keys.open import load_verification_keys
 from pipeseal.signing.seal.compare import find_seal
 from pipeseal.signing.seal.envelope import VARIABLE, Audience, BuildFacts, Seal
 from pipeseal.signing.seal.verify import verify_seal
+from tests.agent.repositories import git, make_repository
 
 NOW = 1_800_000_000.5
 JOB = {

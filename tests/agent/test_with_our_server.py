@@ -14,6 +14,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+
 from tests.agent.agent_process import AgentProcess
 
 

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, Request, fake_server
 

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.agent.agent_process import agent_process
-from tests.agent.fake_server import fake_server
 
 from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair
+from tests.agent.agent_process import agent_process
+from tests.agent.fake_server import fake_server
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from tests.cli.fake_job_server import Answered, FakeJobServer, fake_job_server
 from tests.cli.job_commands import Done, run_command
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from benchmarks.peers import find_peer
-from tests.cli.fake_job_server import FakeJobServer, Recorded, fake_job_server
-from tests.cli.job_commands import run_command
 
+from benchmarks.peers import find_peer
 from pipeseal.agent.artifacts.find import Search, collect_files
 from pipeseal.agent.job_api.client import LockClient
 from pipeseal.agent.job_api.locks import LockApi
 from pipeseal.agent.job_api.server import JobApi
 from pipeseal.errors import PipesealError, Unavailable
+from tests.cli.fake_job_server import FakeJobServer, Recorded, fake_job_server
+from tests.cli.job_commands import run_command
 
 pytestmark = pytest.mark.peer("buildkite-agent")
 

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.cli.fake_job_server import FakeJobServer, fake_job_server
-from tests.cli.job_commands import Done, run_command
 
 from pipeseal.agent.job_api.locks import LockApi
 from pipeseal.agent.job_api.server import JobApi
 from pipeseal.errors import Unavailable
+from tests.cli.fake_job_server import FakeJobServer, fake_job_server
+from tests.cli.job_commands import Done, run_command
 
 
 class Control:

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.agent.fake_server import fake_server
 
 from pipeseal.agent.launcher import Launcher, render_launcher
 from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair
+from tests.agent.fake_server import fake_server
 
 
 def run(

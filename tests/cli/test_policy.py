@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.policy.honest import document, with_env
-from tests.signing.material import REPOSITORY, pair_of
 
 from pipeseal.cli import root
 from pipeseal.cli.exits import exit_status
 from pipeseal.errors import PipesealError
 from pipeseal.policy.file import parse_policy
 from pipeseal.policy.report import summarize
+from tests.policy.honest import document, with_env
+from tests.signing.material import REPOSITORY, pair_of
 
 AT = ("--at", "2026-09-21T14:13:20Z")  # the moment of the honest twin
 TAGS = ("--tags", "queue=default", "--tags", "os=linux")

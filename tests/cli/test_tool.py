@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.signing.material import REPOSITORY, pair_of
 
 from pipeseal.cli import root
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError
+from tests.signing.material import REPOSITORY, pair_of
 
 TEXT = """\
 # why

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.controlplane.running import RunningServer, running_server
-from tests.signing.material import pair_of
 
 from pipeseal.cli import root
 from pipeseal.cli.stored_pipeline import PipelineServer, StoredPipeline
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable, VerificationError
+from tests.controlplane.running import RunningServer, running_server
+from tests.signing.material import pair_of
 
 REPOSITORY = "https://git.example.test/r.git"
 STEPS = "steps:\n  - command: make # why\n    label: build\n"

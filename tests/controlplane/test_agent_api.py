@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
 
 from pipeseal.agentapi.routes import ROUTES, Route
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.http.agent_api import HANDLERS
+from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
 
 STEPS = "steps:\n  - command: echo hi\n    key: one\n    label: One\n"
 

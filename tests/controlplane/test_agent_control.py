@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeseal.clock import SystemClock
 from tests.controlplane.job_side import command, running_jobs
 from tests.controlplane.running import (
     QUICK,
@@ -20,8 +22,6 @@ from tests.controlplane.running import (
     running_server,
     until,
 )
-
-from pipeseal.clock import SystemClock
 
 
 class MovableClock:

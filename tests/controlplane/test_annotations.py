@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane.job_side import command, running_jobs
-from tests.controlplane.running import QUICK, RunningServer, quoted, running_server
 
 from pipeseal.controlplane.domain.limits import Limits
+from tests.controlplane.job_side import command, running_jobs
+from tests.controlplane.running import QUICK, RunningServer, quoted, running_server
 
 LIMIT = 1000
 SETTINGS = replace(QUICK, limits=Limits(max_annotation_bytes=LIMIT, max_annotations_per_build=3))

@@ -13,6 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from pipeseal.clock import SystemClock
+from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.domain.path_patterns import parse_path_pattern
+from pipeseal.controlplane.http.forms import parse_boundary, read_file_field
+from pipeseal.controlplane.services.artifact_links import DOWNLOAD_SECONDS, UPLOAD_SECONDS
+from pipeseal.errors import MalformedInput
 from tests.controlplane.job_side import (
     announced,
     batch,
@@ -35,13 +42,6 @@ from tests.controlplane.running import (
     server_process,
     until,
 )
-
-from pipeseal.clock import SystemClock
-from pipeseal.controlplane.domain.limits import Limits
-from pipeseal.controlplane.domain.path_patterns import parse_path_pattern
-from pipeseal.controlplane.http.forms import parse_boundary, read_file_field
-from pipeseal.controlplane.services.artifact_links import DOWNLOAD_SECONDS, UPLOAD_SECONDS
-from pipeseal.errors import MalformedInput
 
 PART = 1000
 SETTINGS = replace(

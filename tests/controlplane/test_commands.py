@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
 
 from pipeseal.cli import root
 from pipeseal.cli.build_render import clean_line
 from pipeseal.errors import PipesealError
+from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
 
 Command = Callable[..., Result]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server, until
 
 LIMIT = "concurrency: 1, concurrency_group: g"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server, until
 
 

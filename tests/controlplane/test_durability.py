@@ -15,6 +15,10 @@ from sqlite3 import Row
 from typing import TypeVar
 
 import pytest
+
+from pipeseal.controlplane.services.plane import Settings, open_plane
+from pipeseal.controlplane.store.database import Database, Transaction
+from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable
 from tests.controlplane.running import (
     QUICK,
     Api,
@@ -25,10 +29,6 @@ from tests.controlplane.running import (
     running_server,
     server_process,
 )
-
-from pipeseal.controlplane.services.plane import Settings, open_plane
-from pipeseal.controlplane.store.database import Database, Transaction
-from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable
 
 T = TypeVar("T")
 

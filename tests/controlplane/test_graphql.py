@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane.running import Answer, RunningServer, running_server
 
 from pipeseal.controlplane.http.graphql import GET_PIPELINE, PATH, UPDATE_PIPELINE
+from tests.controlplane.running import Answer, RunningServer, running_server
 
 YAML = "steps:\n  - command: make # why\n"
 

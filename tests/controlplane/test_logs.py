@@ -14,6 +14,10 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.store.logs import Intervals, LogState
+from pipeseal.errors import MalformedInput
 from tests.controlplane.running import (
     QUICK,
     FakeAgent,
@@ -22,10 +26,6 @@ from tests.controlplane.running import (
     running_server,
     server_process,
 )
-
-from pipeseal.controlplane.domain.limits import Limits
-from pipeseal.controlplane.store.logs import Intervals, LogState
-from pipeseal.errors import MalformedInput
 
 CHUNK = 102_400
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, running_server, until
 from tests.controlplane.test_schedules_run import HandClock
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.controlplane.running import QUICK, FakeAgent, running_server, server_process, until
-from tests.controlplane.s3_server import BUCKET, CREDENTIALS, s3_server
 
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store.objects import (
@@ -27,6 +25,8 @@ from pipeseal.controlplane.store.objects import (
     stream_range,
 )
 from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable
+from tests.controlplane.running import QUICK, FakeAgent, running_server, server_process, until
+from tests.controlplane.s3_server import BUCKET, CREDENTIALS, s3_server
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from tests.controlplane.job_side import command, running_jobs
-from tests.controlplane.running import FakeAgent, FakeJob, RunningServer, running_server
 
 from pipeseal.controlplane.services.oidc import KEY_FILE
 from pipeseal.controlplane.store.agents import set_setting
+from tests.controlplane.job_side import command, running_jobs
+from tests.controlplane.running import FakeAgent, FakeJob, RunningServer, running_server
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.controlplane.postgres_server import fresh_database
-from tests.controlplane.running import FakeAgent, job_states, running_server
 
 from pipeseal.controlplane.store.database import Database, Transaction
 from pipeseal.controlplane.store.postgres import PostgresDatabase, translate
 from pipeseal.errors import ConfigurationError, MalformedInput
+from tests.controlplane.postgres_server import fresh_database
+from tests.controlplane.running import FakeAgent, job_states, running_server
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import click
 import pytest
-from tests.controlplane.running import Api, FakeAgent, RunningServer, running_server
 
 from pipeseal.agentapi.routes import ROUTES
 from pipeseal.cli.rest_client import RestClient, items, members, whole
@@ -24,6 +23,7 @@ from pipeseal.controlplane.http.agent_api import TOKEN_PATH
 from pipeseal.controlplane.http.rest import ENDPOINTS
 from pipeseal.controlplane.services.plane import Settings
 from pipeseal.errors import MalformedInput, PipesealError, Unavailable
+from tests.controlplane.running import Api, FakeAgent, RunningServer, running_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "control-plane.md"
 

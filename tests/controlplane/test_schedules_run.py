@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane.running import QUICK, RunningServer, running_server, until
 
 from pipeseal.controlplane.services.schedules import start_due
+from tests.controlplane.running import QUICK, RunningServer, running_server, until
 
 START = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 

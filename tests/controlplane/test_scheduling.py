@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server
 
 from pipeseal.controlplane.domain.limits import Limits
+from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server
 
 
 @pytest.fixture

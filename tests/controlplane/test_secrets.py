@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane.job_side import command, running_jobs
-from tests.controlplane.running import Answer, FakeJob, RunningServer, running_server
 
 from pipeseal.controlplane.services.secrets import KEY_FILE
+from tests.controlplane.job_side import command, running_jobs
+from tests.controlplane.running import Answer, FakeJob, RunningServer, running_server
 
 VALUE = "correct horse\nbattery é"
 

@@ -15,6 +15,9 @@ from typing import TypeVar
 
 import psycopg
 import pytest
+
+from pipeseal.controlplane.services.plane import open_plane
+from pipeseal.errors import ConfigurationError
 from tests.controlplane.postgres_server import fresh_database
 from tests.controlplane.running import (
     QUICK,
@@ -28,9 +31,6 @@ from tests.controlplane.running import (
     running_server,
     until,
 )
-
-from pipeseal.controlplane.services.plane import open_plane
-from pipeseal.errors import ConfigurationError
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.controlplane.job_side import build_of, command, running_jobs
 from tests.controlplane.running import Answer, FakeAgent, FakeJob, RunningServer, find_job, running_server
 

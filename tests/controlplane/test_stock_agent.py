@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.peers import find_peer
 from click.testing import CliRunner
-from tests.controlplane.running import QUICK, RunningServer, find_job, running_server, until
 
+from benchmarks.peers import find_peer
 from pipeseal.cli import root
+from tests.controlplane.running import QUICK, RunningServer, find_job, running_server, until
 
 PIPELINE = """
 env:

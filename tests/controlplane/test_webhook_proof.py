@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from pipeseal.controlplane.domain.webhooks import Provider, read_webhook, verify_delivery
+from pipeseal.controlplane.domain.webhooks.proof import WINDOW_SECONDS
+from pipeseal.errors import ConfigurationError, PipesealError, VerificationError
 from tests.controlplane.webhook_payloads import (
     NOW,
     SECRET,
@@ -15,10 +19,6 @@ from tests.controlplane.webhook_payloads import (
     hub,
     prove,
 )
-
-from pipeseal.controlplane.domain.webhooks import Provider, read_webhook, verify_delivery
-from pipeseal.controlplane.domain.webhooks.proof import WINDOW_SECONDS
-from pipeseal.errors import ConfigurationError, PipesealError, VerificationError
 
 SCHEMES = [(provider, SECRET) for provider in Provider] + [(Provider.GITLAB, SIGNING_TOKEN)]
 TIMED = [(Provider.GIT, SECRET), (Provider.GITLAB, SIGNING_TOKEN)]

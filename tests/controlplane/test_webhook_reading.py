@@ -8,6 +8,17 @@ from urllib.parse import quote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from pipeseal.controlplane.domain.webhooks import (
+    BuildRequest,
+    Ignored,
+    Provider,
+    PullRequest,
+    read_webhook,
+    same_repository,
+)
+from pipeseal.controlplane.domain.webhooks.outcomes import asks_to_skip, is_usable_name
+from pipeseal.errors import MalformedInput
 from tests.controlplane.webhook_payloads import (
     COMMIT,
     NOW,
@@ -26,17 +37,6 @@ from tests.controlplane.webhook_payloads import (
     server_pull_request,
     server_push,
 )
-
-from pipeseal.controlplane.domain.webhooks import (
-    BuildRequest,
-    Ignored,
-    Provider,
-    PullRequest,
-    read_webhook,
-    same_repository,
-)
-from pipeseal.controlplane.domain.webhooks.outcomes import asks_to_skip, is_usable_name
-from pipeseal.errors import MalformedInput
 
 
 def deliver(provider: Provider, event: str, payload: Any) -> list[BuildRequest | Ignored]:

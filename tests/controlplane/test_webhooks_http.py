@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeseal.controlplane.domain.webhooks import Provider
 from tests.controlplane.running import QUICK, Answer, FakeAgent, RunningServer, running_server, server_process
 from tests.controlplane.webhook_payloads import (
     COMMIT,
@@ -24,8 +26,6 @@ from tests.controlplane.webhook_payloads import (
     gitlab_push,
     prove,
 )
-
-from pipeseal.controlplane.domain.webhooks import Provider
 
 STEPS = "steps: [{command: a, key: a}]"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from benchmarks.peers import find_peer
 from tests.interop.play import Stage
 from tests.interop.scenario import STOCK, Pairing, Scenario

@@ -21,12 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import find_peer
-from tests.interop.reaper import Reaper
-from tests.interop.scenario import OURS, STOCK, Scenario
-
 from pipeseal.cli.rest_client import RestClient
 from pipeseal.lab.lying_server import Job, Lie, LyingServer
 from pipeseal.lab.stage import GIT_ENVIRONMENT, Actors, run_git
+from tests.interop.reaper import Reaper
+from tests.interop.scenario import OURS, STOCK, Scenario
 
 HERE = Path(__file__).resolve().parent
 SPAWN = 3  # jobs of one build that run at a time

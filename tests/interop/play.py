@@ -8,14 +8,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tests.interop.installation import Installation, Workshop, wait_for_build
-from tests.interop.outcome import Outcome, clean_log
-from tests.interop.scenario import Pairing, Scenario
-
 from pipeseal.cli.rest_client import RestClient
 from pipeseal.lab import lies
 from pipeseal.lab.lying_server import Job, Lie
 from pipeseal.lab.stage import run_git
+from tests.interop.installation import Installation, Workshop, wait_for_build
+from tests.interop.outcome import Outcome, clean_log
+from tests.interop.scenario import Pairing, Scenario
 
 # Far more than a build takes here, for machines that are busy with other things.
 BUILD_SECONDS = 120.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.interop.outcome import find_differences
 from tests.interop.play import BUILD_SECONDS, Stage
 from tests.interop.scenario import PAIRINGS, STOCK, Pairing, Scenario, read_scenarios

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks.generate import command_steps, generate_jobs, generate_pipeline
 from benchmarks.measure import CommandFailed, Pairs, Sample, Series, Worker, alternate, run_command
 from benchmarks.peers import ROOT, Peer, find_stock_agent
 from benchmarks.report import MIB, MILLISECONDS, Row, Target, render_table, row_value
 from pipeseal.pipeline.parse import parse_pipeline
-
 from pipeseal.pipeline.steps import CommandStep, InputStep, WaitStep
 
 ENV = {"PATH": os.environ["PATH"]}

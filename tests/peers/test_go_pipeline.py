@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
+
 from benchmarks.generate import COMMIT, REPOSITORY_URL, generate_job, generate_jobs, generate_pipeline
 from benchmarks.peers import find_peer
-from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
-from tests.peers.random_pipelines import random_pipeline, render_yaml_json
-
 from pipeseal.agentapi.job import parse_job
 from pipeseal.errors import VerificationError
 from pipeseal.pipeline.commandstep import parse_command_step
@@ -34,6 +33,7 @@ from pipeseal.signing.seal.make import Sealing
 from pipeseal.signing.seal.parse import parse_seal
 from pipeseal.signing.sign import sign_pipeline
 from pipeseal.signing.verify import verify_step
+from tests.peers.random_pipelines import random_pipeline, render_yaml_json
 
 pytestmark = pytest.mark.peer("go")
 

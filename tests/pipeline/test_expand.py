@@ -6,13 +6,13 @@ from copy import deepcopy
 
 import pytest
 from hypothesis import given, settings
-from tests.pipeline.texts import exact, values
 
 from pipeseal.errors import MalformedInput, render_error
 from pipeseal.pipeline.expand import interpolate_pipeline
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.pipeline.steps import CommandStep
+from tests.pipeline.texts import exact, values
 
 
 def test_the_env_block_is_folded_in_item_by_item() -> None:

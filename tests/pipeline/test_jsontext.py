@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.pipeline.texts import exact
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.jsontext import check_safe_numbers, decode_json, show_path
 from pipeseal.pipeline.yaml import Limits
+from tests.pipeline.texts import exact
 
 
 @pytest.mark.parametrize(

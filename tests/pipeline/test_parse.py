@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.pipeline.texts import soup
 
 from pipeseal.errors import MalformedInput, render_error
 from pipeseal.pipeline.parse import MAX_WARNINGS, parse_all, parse_checkout, parse_command_step, parse_pipeline
@@ -29,6 +28,7 @@ from pipeseal.pipeline.steps import (
     UnknownStep,
     WaitStep,
 )
+from tests.pipeline.texts import soup
 
 
 def _step(text: str) -> Step:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.pipeline.texts import exact, scalars, values, words
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.jsontext import decode_json
@@ -26,6 +25,7 @@ from pipeseal.pipeline.render import (
 from pipeseal.pipeline.steps import Adjustment, Cache, CommandStep, InputStep, Matrix, Pipeline, Plugin, WaitStep
 from pipeseal.pipeline.values import Timestamp
 from pipeseal.pipeline.yaml import read_document
+from tests.pipeline.texts import exact, scalars, values, words
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.pipeline.texts import exact
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.scalars import FLOAT, INT, TEXT, parse_timestamp, resolve
 from pipeseal.pipeline.values import Timestamp, describe, float_json, float_key, float_text, scrub
+from tests.pipeline.texts import exact
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.pipeline.shared_vectors import load_family
 
 from pipeseal.cli.conformance import find_family, run_case
+from tests.pipeline.shared_vectors import load_family
 
 # Compared when the vector has them. Where the reference crashes we give an error, at a stage of our own.
 PLAIN = ("ok", "kinds", "env_after", "result", "result_b64", "identifiers")

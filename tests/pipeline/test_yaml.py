@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.pipeline.texts import exact, soup
 
 from pipeseal.errors import MalformedInput, render_error
 from pipeseal.pipeline.nodes import MAPPING, TreeReader, read_nodes
 from pipeseal.pipeline.values import Timestamp
 from pipeseal.pipeline.yaml import DEFAULT_LIMITS, Limits, PlainReader, Source, Unusual, read_document, read_documents
+from tests.pipeline.texts import exact, soup
 
 
 def _refusal(data: bytes | str, limits: Limits = DEFAULT_LIMITS) -> MalformedInput:

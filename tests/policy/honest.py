@@ -8,8 +8,6 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Literal
 
-from tests.signing.material import REPOSITORY, signing_key, verification_keys
-
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, job_environment
 from pipeseal.pipeline.render import plugins_value, render_json, step_value
@@ -21,6 +19,7 @@ from pipeseal.signing.bindings import static_bindings, uploader_bindings
 from pipeseal.signing.seal.envelope import BuildFacts
 from pipeseal.signing.seal.make import Sealing
 from pipeseal.signing.sign import sign_pipeline, sign_step
+from tests.signing.material import REPOSITORY, signing_key, verification_keys
 
 COMMIT = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.policy.honest import JOB_ID, document, policy, refused, with_env
-from tests.policy.honest import approved as approve
 
 from pipeseal.signing.seal.envelope import VARIABLE
+from tests.policy.honest import JOB_ID, document, policy, refused, with_env
+from tests.policy.honest import approved as approve
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "attacks.json"
 

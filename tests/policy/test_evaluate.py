@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.signing.material import REPOSITORY, signing_key, verification_keys
 
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.errors import ConfigurationError
@@ -17,6 +16,7 @@ from pipeseal.pipeline.steps import CommandStep, Matrix, Plugin
 from pipeseal.policy import ApprovedJob, OnFailure, Refused, VerificationSettings, evaluate, parse_on_failure
 from pipeseal.signing.keys.verification_keys import TrustedKey, VerificationKeys
 from pipeseal.signing.sign import sign_step
+from tests.signing.material import REPOSITORY, signing_key, verification_keys
 
 BLOCK = VerificationSettings(keys=verification_keys())
 WARN = VerificationSettings(keys=verification_keys(), on_failure=OnFailure.WARN)

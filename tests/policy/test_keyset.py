@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.signing.material import pair_of
 
 from pipeseal.errors import ConfigurationError
 from pipeseal.policy.keyset import check_key_set
 from pipeseal.signing.keys.verification_keys import parse_verification_keys
+from tests.signing.material import pair_of
 
 
 def _public(algorithm: str) -> dict[str, Any]:

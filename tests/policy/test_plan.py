@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policy.honest import AGENT_ID, JOB_ID, LOCAL, SETTINGS, document, policy
 
 from pipeseal.agent.jobenvironment import AgentFacts
 from pipeseal.agent.plan import JobPlan, plan_job
@@ -25,6 +24,7 @@ from pipeseal.errors import MalformedInput
 from pipeseal.policy import ApprovedJob, VerificationSettings, evaluate
 from pipeseal.policy.environment import TABLE, find_row
 from pipeseal.policy.forbidden import OWN
+from tests.policy.honest import AGENT_ID, JOB_ID, LOCAL, SETTINGS, document, policy
 
 AGENT_SETTINGS = load_settings(
     {"token": "t", "build-path": "/builds", "plugins-path": "/plugins", "tags": ["queue=default", "os=linux"]},

@@ -6,6 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from pipeseal.policy import ApprovedJob, OnFailure, Refused
+from pipeseal.policy.facts import Proof
+from pipeseal.policy.patterns import expressions, globs
+from pipeseal.policy.policy import Policy
+from pipeseal.policy.rules import NO_LIMITS, NO_PLUGINS, Limits, Plugins, Repositories, Scripts
 from tests.policy.honest import (
     COMMIT,
     LOCAL,
@@ -20,12 +26,6 @@ from tests.policy.honest import (
     with_env,
 )
 from tests.signing.material import REPOSITORY
-
-from pipeseal.policy import ApprovedJob, OnFailure, Refused
-from pipeseal.policy.facts import Proof
-from pipeseal.policy.patterns import expressions, globs
-from pipeseal.policy.policy import Policy
-from pipeseal.policy.rules import NO_LIMITS, NO_PLUGINS, Limits, Plugins, Repositories, Scripts
 
 BOUND, SEALED = document("bound"), document("sealed")
 SECTION = f'[[allow]]\nrepository = "{REPOSITORY}"\n'

@@ -8,6 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from pipeseal.errors import MalformedInput, VerificationError, render_error
+from pipeseal.pipeline.jsontext import decode_json
+from pipeseal.pipeline.parse import parse_command_step
+from pipeseal.pipeline.render import plugins_value, render_json, step_value
+from pipeseal.pipeline.steps import Adjustment, Checkout, CommandStep, Matrix, Plugin, Secret
+from pipeseal.signing.job import JobDiffers, StepNotProven, VerifiedJobStep, verify_job_step
+from pipeseal.signing.sign import sign_step
+from pipeseal.signing.strictjson import decode_strict_json
 from tests.signing.material import (
     REPOSITORY,
     doubles,
@@ -18,15 +27,6 @@ from tests.signing.material import (
     texts,
     verification_keys,
 )
-
-from pipeseal.errors import MalformedInput, VerificationError, render_error
-from pipeseal.pipeline.jsontext import decode_json
-from pipeseal.pipeline.parse import parse_command_step
-from pipeseal.pipeline.render import plugins_value, render_json, step_value
-from pipeseal.pipeline.steps import Adjustment, Checkout, CommandStep, Matrix, Plugin, Secret
-from pipeseal.signing.job import JobDiffers, StepNotProven, VerifiedJobStep, verify_job_step
-from pipeseal.signing.sign import sign_step
-from pipeseal.signing.strictjson import decode_strict_json
 
 STEP = CommandStep(
     command="deploy {{matrix.app}}",

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from joserfc import jws as joserfc_jws
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import KeySet
-from tests.signing.material import ALGORITHMS, pair_of, signing_key, verification_keys
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.signing.base64url import parse_base64url, render_base64url
@@ -20,6 +19,7 @@ from pipeseal.signing.jws import parse_jws, render_header, sign_jws, verify_jws
 from pipeseal.signing.keys.jwk import Jwk, parse_jwks
 from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.keys.verification_keys import VerificationKeys
+from tests.signing.material import ALGORITHMS, pair_of, signing_key, verification_keys
 
 PAYLOAD = b'{"alg":"EdDSA","values":{"command":"make"}}'
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
-from tests.signing.material import ALGORITHMS, pair_of, signing_key, verification_keys
 
 from pipeseal.cli.tool_keygen import ALGORITHMS as OFFERED
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, render_error
@@ -23,6 +22,7 @@ from pipeseal.signing.keys.jwk import MAX_KEYS, MAX_SET_BYTES, PRIVATE_MEMBERS, 
 from pipeseal.signing.keys.open import load_verification_keys, open_signing_key, select_signing_key
 from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.keys.verification_keys import VerificationKeys, parse_verification_keys
+from tests.signing.material import ALGORITHMS, pair_of, signing_key, verification_keys
 
 # RFC 8037 appendix A: an Ed25519 key and its thumbprint.
 RFC_8037 = {

@@ -12,7 +12,6 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.signing.material import scalars, values
 
 from pipeseal.errors import VerificationError
 from pipeseal.pipeline.values import Timestamp
@@ -23,6 +22,7 @@ from pipeseal.signing.payload import (
     render_canonical_rounded,
     render_payload,
 )
+from tests.signing.material import scalars, values
 
 json_values = st.recursive(
     scalars,

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from jcs import canonicalize
 from joserfc import jws
 from joserfc.jwk import OKPKey
-from tests.signing import seal_vectors
-from tests.signing.seal_material import ASKED, KEYS, NOW, PAYLOAD, PRIVATE, canonical, changed, sealed
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.commandstep import parse_command_step
@@ -38,6 +36,8 @@ from pipeseal.signing.seal.parse import (
     parse_seal,
 )
 from pipeseal.signing.seal.verify import VerifiedSeal, verify_seal
+from tests.signing import seal_vectors
+from tests.signing.seal_material import ASKED, KEYS, NOW, PAYLOAD, PRIVATE, canonical, changed, sealed
 
 VECTORS: dict[str, Any] = json.loads(seal_vectors.PATH.read_text(encoding="ascii"))
 QUESTIONS = ("now", "agent_tags", "organization", "pipeline", "repository")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.signing.material import REPOSITORY, environments, signing_key, steps, verification_keys
 
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError
 from pipeseal.pipeline.commandstep import parse_command_step
@@ -30,6 +29,7 @@ from pipeseal.signing.seal.verify import VerifiedSeal, verify_seal
 from pipeseal.signing.sign import check_verifiable, sign_pipeline, sign_step
 from pipeseal.signing.signtext import sign_text
 from pipeseal.signing.verify import verify_step
+from tests.signing.material import REPOSITORY, environments, signing_key, steps, verification_keys
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BUILD = BuildFacts(id="b-1", commit=COMMIT, tree=COMMIT[::-1], branch="main", tag="", pull_request="false")

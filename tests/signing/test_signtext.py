@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.signing.material import REPOSITORY, signing_key, verification_keys
 
 from pipeseal.errors import ConfigurationError, MalformedInput
 from pipeseal.pipeline.parse import parse_all
@@ -19,6 +18,7 @@ from pipeseal.pipeline.steps import CommandStep, Pipeline
 from pipeseal.signing.sign import walk_steps
 from pipeseal.signing.signtext import SignedText, sign_text
 from pipeseal.signing.verify import verify_step
+from tests.signing.material import REPOSITORY, signing_key, verification_keys
 
 
 def _sign(text: bytes | str, **more: Any) -> SignedText:

@@ -11,17 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.signing.material import (
-    ALGORITHMS,
-    REPOSITORY,
-    environments,
-    names,
-    signing_key,
-    steps,
-    texts,
-    values,
-    verification_keys,
-)
 
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError
 from pipeseal.pipeline.parse import parse_command_step, parse_pipeline
@@ -45,6 +34,17 @@ from pipeseal.signing.fields import BY_NAME, FIELDS
 from pipeseal.signing.merge import merge_pipeline_checkout, merge_pipeline_secrets, merge_secrets
 from pipeseal.signing.sign import sign_pipeline, sign_step, walk_steps
 from pipeseal.signing.verify import VerifiedStep, verify_step
+from tests.signing.material import (
+    ALGORITHMS,
+    REPOSITORY,
+    environments,
+    names,
+    signing_key,
+    steps,
+    texts,
+    values,
+    verification_keys,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

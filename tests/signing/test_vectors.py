@@ -7,12 +7,12 @@ from base64 import b64decode
 from typing import Any
 
 import pytest
-from tests.signing.material import load_vectors
 
 from pipeseal.cli.conformance_signing import FAMILIES
 from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.signing.keys.verification_keys import parse_verification_keys
 from pipeseal.signing.verify import verify_step
+from tests.signing.material import load_vectors
 
 Case = dict[str, Any]
 
