@@ -45,14 +45,6 @@ steps:
       TARGET: production
 """
 
-SETTINGS = """\
-steps:
-  - label: "upload"
-    command: buildkite-agent pipeline upload
-    agents:
-      queue: uploader
-"""
-
 HOOK = """\
 #!/bin/bash
 echo "$BUILDKITE_PLUGIN_BANNER_TEXT"
@@ -125,8 +117,6 @@ class Demo:
             },
         )
         self._say(f"  repository    {self._repository}  at {self._commit[:12]}")
-        steps = self._folder / "steps.yml"
-        steps.write_text(SETTINGS, encoding="utf-8")
         keys = self._folder / "config" / "pipeseal"
         self._must(
             "init", "--directory", str(keys), "--key-id", "demo-signer",
@@ -142,17 +132,9 @@ class Demo:
         )
         self._url = line.split()[-1]
         self._say(f"  control plane {self._url}  (not trusted)")
-        signed = self._must(
-            "tool", "sign", str(steps),
-            "--jwks-file", str(keys / "signing.json"),
-            "--repo", str(self._repository),
-            "--organization-slug", "local",
-            "--pipeline-slug", "widgets",
-        )  # fmt: skip
-        steps.write_text(signed, encoding="utf-8")
         self._must(
             "pipeline", "create", "widgets", *self._access(),
-            "--repository", str(self._repository), "--steps", str(steps),
+            "--repository", str(self._repository), "--steps", str(keys / "steps.yml"),
         )  # fmt: skip
         self._say("  pipeline      widgets, whose one step kept in settings (upload) is signed too")
 
