@@ -41,6 +41,7 @@ ROWS: dict[str, Measure] = {
     **_sized("verify.job", step_rows.measure_verify_job, "1k", "10k"),
     "verify.step": step_rows.measure_verify_step,
     **_sized("sign.tool", command_rows.measure_tool_sign, "1k", "10k"),
+    **_sized("sign.tool.sealed", command_rows.measure_sealing_tool_sign, "1k", "10k"),
     "start.help": command_rows.measure_help,
     "start.job-side": command_rows.measure_dry_run,
     **_sized("upload", command_rows.measure_upload, "1", "1k", "10k"),
