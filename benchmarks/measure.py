@@ -112,9 +112,7 @@ def alternate(ours: Side, peer: Side | None, *, pairs: int, budget_seconds: floa
         if number >= fewest and time.monotonic() - start > budget_seconds:
             break
     wall = time.monotonic() - start
-    # Children that still run (workers) are not in our rusage yet; their samples are.
-    own = max(_own_seconds() - own_before, sum(s.cpu_seconds for s in mine.samples + theirs.samples))
-    others = max(0.0, _busy_seconds() - busy_before - own)
+    others = max(0.0, _busy_seconds() - busy_before - (_own_seconds() - own_before))
     return Pairs(mine, theirs if peer else None, max(0.0, 1 - others / (wall * CORES)))
 
 
@@ -237,5 +235,8 @@ def _busy_seconds() -> float:
 
 
 def _own_seconds() -> float:
+    """CPU seconds of this process and its children so far, those that still run (workers, servers) included."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    running = sum(process_cpu_seconds(int(pid)) for pids in lists for pid in pids)
+    return times.user + times.system + times.children_user + times.children_system + running
