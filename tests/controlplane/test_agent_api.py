@@ -224,6 +224,18 @@ def test_malformed_bodies_are_refused_with_a_message(running: RunningServer, raw
     assert (answer.status, answer.json["code"]) == (422, "request.malformed")
 
 
+def test_text_with_a_nul_is_refused_and_an_escaped_backslash_is_not(running: RunningServer) -> None:
+    running.api.create_pipeline(STEPS)
+    running.api.create_build()
+    job = FakeAgent(running.api).take()
+    job.start()
+    answer = job.call("POST", "/data/set", {"key": "k", "value": "a\0b"})
+    assert (answer.status, answer.json["code"]) == (422, "request.malformed")
+    assert "NUL" in answer.json["message"]
+    assert job.upload({"steps": [{"command": "echo", "env": {"A\0": "b"}}]}).status == 422
+    assert job.call("POST", "/data/set", {"key": "k", "value": "a\\u0000b"}).status == 200
+
+
 def test_bodies_over_their_limit_are_refused(running: RunningServer) -> None:
     token = f"Token {running.api.registration_token}"
     big = b'{"name":"' + b"x" * 20_000 + b'"}'

@@ -75,12 +75,25 @@ def decode_json(body: bytes, type_: type[T]) -> T:
     """JSON text as a value of `type_`.
 
     Raises:
-        MalformedInput: `request.malformed`.
+        MalformedInput: `request.malformed`; also for text with a NUL character, which neither a process environment
+            nor every database can hold.
     """
     try:
-        return msgspec.json.decode(body, type=type_)
+        value = msgspec.json.decode(body, type=type_)
+        holds_nul = b"\\u0000" in body and _holds_nul(msgspec.json.decode(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedInput("request.malformed", f"the body is not the JSON that is wanted here: {error}") from error
+    if holds_nul:
+        raise MalformedInput("request.malformed", "a text in the body holds a NUL character, which cannot be kept")
+    return value
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(member) for key, member in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def read_number(request: Request, name: str, default: int | None = None, *, most: int = 2**53) -> int:
