@@ -134,20 +134,7 @@ class ConnectionPool:
         timeout_seconds: float = TIMEOUT_SECONDS,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        """Send one request and read its whole answer, whatever its status.
-
-        Parameters:
-            method, path: what to call; the path starts with `/` and is below the endpoint's.
-            token: goes into `Authorization: Token ...`.
-            body: request body; JSON unless `headers` say otherwise.
-            headers: further request headers.
-            timeout_seconds: for the whole call, connecting included.
-            max_bytes: how long the answer's body may be.
-
-        Raises:
-            Unavailable: no connection, or no whole answer in time (code `api.unreachable`).
-            MalformedInput: not HTTP (code `api.answer`), or longer than `max_bytes` (code `api.too_long`).
-        """
+        """As `Transport.request`."""
         sent = {"Authorization": f"Token {token}", "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
         if body is not None:
             sent["Content-Type"] = "application/json"
