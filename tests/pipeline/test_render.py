@@ -17,7 +17,7 @@ from pipeseal.pipeline.render import (
     cache_value,
     matrix_value,
     pipeline_value,
-    plugins_json,
+    plugins_value,
     render_json,
     render_yaml,
     step_value,
@@ -88,7 +88,7 @@ def test_small_things() -> None:
     assert render_json(pipeline_value(Pipeline(env={"B": "1", "A": "2"}))) == '{"env":{"B":"1","A":"2"},"steps":[]}'
     # Typed members win over unknown ones that became their namesakes.
     assert render_json(step_value(CommandStep("x", rest={"command": "y", "a": 1}))) == '{"a":1,"command":"x"}'
-    assert plugins_json([Plugin("docker#v1", {}), Plugin("./x", {"a": "<"})]) == (
+    assert render_json(plugins_value([Plugin("docker#v1", {}), Plugin("./x", {"a": "<"})])) == (
         '[{"github.com/buildkite-plugins/docker-buildkite-plugin#v1":null},{"./x":{"a":"\\u003c"}}]'
     )
 

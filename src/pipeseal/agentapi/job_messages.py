@@ -22,24 +22,6 @@ class MetaDataItem(TypedDict):
     value: str
 
 
-class MetaDataBatch(TypedDict):
-    """Several keys and values, all of which are set or none."""
-
-    items: list[MetaDataItem]
-
-
-class MetaDataKey(TypedDict):
-    """The key that is asked for."""
-
-    key: str
-
-
-class MetaDataPresence(TypedDict):
-    """Whether a key is set."""
-
-    exists: bool
-
-
 class Annotation(TypedDict):
     """A note on the build's page, in Markdown, at most 1 MiB.
 
@@ -61,12 +43,6 @@ class StepExport(TypedDict):
     attribute: NotRequired[str]
     build_id: NotRequired[str]
     format: NotRequired[str]
-
-
-class StepOutput(TypedDict):
-    """A step, or one of its attributes, as text."""
-
-    output: str
 
 
 class StepUpdate(TypedDict):
@@ -103,12 +79,6 @@ class PromisedFailure(TypedDict):
     reason: NotRequired[str]
 
 
-class UpdatedJob(TypedDict):
-    """The job whose attribute was changed (the request is one member: attribute to new value, as text)."""
-
-    id: str
-
-
 class AgentStop(TypedDict):
     """End the agent after its job, or with `force` at once."""
 
@@ -138,12 +108,6 @@ class OidcTokenRequest(TypedDict):
     claims: NotRequired[list[str]]
     aws_session_tags: NotRequired[list[str]]
     subject_claim: NotRequired[str]
-
-
-class OidcToken(TypedDict):
-    """An OpenID Connect token that says which job this is."""
-
-    token: str
 
 
 class Artifact(TypedDict):

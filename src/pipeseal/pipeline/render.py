@@ -44,11 +44,6 @@ def plugins_value(plugins: list[Plugin]) -> list[Value]:
     return [{full_source(plugin.source): config_value(plugin.config)} for plugin in plugins]
 
 
-def plugins_json(plugins: list[Plugin]) -> str:
-    """Plugins as JSON text, the form `BUILDKITE_PLUGINS` has."""
-    return render_json(plugins_value(plugins))
-
-
 def secret_value(secret: Secret) -> dict[str, Value]:
     """One secret: its key, and its variable when it has one."""
     if secret.environment_variable:

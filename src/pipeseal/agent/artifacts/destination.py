@@ -103,7 +103,7 @@ class Destination:
         made = False
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(temporary, flags, 0o666, dir_fd=parent), "wb", buffering=0) as file:  # noqa: PTH123
+            with open(os.open(temporary, flags, 0o666, dir_fd=parent), "wb", buffering=0) as file:  # noqa: PTH123  # a descriptor, not a path
                 made = True
                 yield file
             # Replaces a file or a link of that name; what a link pointed to is not touched.

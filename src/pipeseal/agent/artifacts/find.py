@@ -95,7 +95,7 @@ def find_paths(search: Search, *, home: str = "", warn: Warn = lambda _text: Non
 
 def _one_path(path: str, directory: str, warn: Warn) -> Iterator[str]:
     try:
-        mode = os.stat(posixpath.join(directory, path)).st_mode  # noqa: PTH116  (a path of any spelling)
+        mode = os.stat(posixpath.join(directory, path)).st_mode  # noqa: PTH116  # for every file: no objects for paths  (a path of any spelling)
     except OSError as error:
         warn(f"{escape_control(path)}: {error.strerror}")
         return
@@ -263,7 +263,7 @@ def file_version(descriptor: int) -> tuple[int, int, int]:
 
 
 def _unreadable(path: str, error: OSError) -> Unavailable:
-    is_broken_link = isinstance(error, FileNotFoundError) and os.path.islink(path)  # noqa: PTH114
+    is_broken_link = isinstance(error, FileNotFoundError) and os.path.islink(path)  # noqa: PTH114  # the path is text here, as scandir gives it
     return Unavailable(
         "artifact.file",
         f"cannot read {escape_control(path)}: {error.strerror}",

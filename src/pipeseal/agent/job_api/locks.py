@@ -142,7 +142,7 @@ class LockApi:
     @contextmanager
     def _election(self) -> Iterator[None]:
         """One agent at a time looks who leads and changes it."""
-        with open(self._folder / f".{LEADER}.lock", "w") as file:  # noqa: PTH123
+        with (self._folder / f".{LEADER}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from pipeseal.controlplane.domain.members import scalar_text
 from pipeseal.errors import MalformedInput
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_-]*")
@@ -178,15 +179,10 @@ def _read_options(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _read_text(value: Any, name: str, where: str) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str() | int() | float():
-            return str(value)
-        case _:
-            raise _bad(where, f"`{name}` must be text")
+    text = scalar_text(value)
+    if text is None:
+        raise _bad(where, f"`{name}` must be text")
+    return text
 
 
 def _read_pattern(value: Any, where: str) -> str:

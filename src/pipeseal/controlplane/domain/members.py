@@ -135,6 +135,19 @@ def read_skip(value: Any, where: str) -> str | None:
             raise MalformedInput("upload.step", f"{where}: `skip` must be true, false or a reason, not {value!r}")
 
 
+def scalar_text(value: Any) -> str | None:
+    """A scalar as the text it stands for, `""` for null; None when it is a list or a mapping."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return str(value)
+        case _:
+            return None
+
+
 def _whole(value: Any) -> int | None:
     match value:
         case bool():

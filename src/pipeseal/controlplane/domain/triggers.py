@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pipeseal.controlplane.domain.identifiers import SLUG
+from pipeseal.controlplane.domain.members import scalar_text
 from pipeseal.errors import MalformedInput
 
 MAX_DEPTH = 10  # builds that trigger builds that trigger builds
@@ -81,15 +82,10 @@ def _read_texts(value: Any, name: str, where: str) -> dict[str, str]:
 
 
 def _read_text(value: Any, name: str, where: str) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str() | int() | float():
-            return str(value)
-        case _:
-            raise _bad(where, f"`build.{name[:80]}` must be text, not {type(value).__name__}")
+    text = scalar_text(value)
+    if text is None:
+        raise _bad(where, f"`build.{name[:80]}` must be text, not {type(value).__name__}")
+    return text
 
 
 def _bad(where: str, problem: str) -> MalformedInput:

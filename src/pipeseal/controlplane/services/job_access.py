@@ -62,9 +62,7 @@ def readable_build(tx: Transaction, job: Row, build_id: str) -> Row:
         VerificationError: `access.other_build`.
         MalformedInput: `request.not_found`.
     """
-    build = tx.one("SELECT * FROM builds WHERE id = :id", id=build_id) if UUID.fullmatch(build_id) else None
-    if build is None:
-        raise not_found("such build")
+    build = _named_build(tx, build_id)
     own = tx.one("SELECT * FROM builds WHERE id = :id", id=job["build_id"])
     assert own is not None
     if build["pipeline_id"] != own["pipeline_id"] and not _is_triggered(tx, own, by=build):
@@ -75,6 +73,13 @@ def readable_build(tx: Transaction, job: Row, build_id: str) -> Row:
             "this job token opens only builds of the job's own pipeline, and those on either side of a trigger step",
             help="let a trigger step hand over what another pipeline needs",
         )
+    return build
+
+
+def _named_build(tx: Transaction, build_id: str) -> Row:
+    build = tx.one("SELECT * FROM builds WHERE id = :id", id=build_id) if UUID.fullmatch(build_id) else None
+    if build is None:
+        raise not_found("such build")
     return build
 
 
@@ -91,9 +96,7 @@ def own_build(tx: Transaction, job: Row, build_id: str) -> Row:
         VerificationError: `access.other_build`.
         MalformedInput: `request.not_found`.
     """
-    build = tx.one("SELECT * FROM builds WHERE id = :id", id=build_id) if UUID.fullmatch(build_id) else None
-    if build is None:
-        raise not_found("such build")
+    build = _named_build(tx, build_id)
     if build["id"] != job["build_id"]:
         raise VerificationError("access.other_build", "this job token changes only the job's own build")
     return build
