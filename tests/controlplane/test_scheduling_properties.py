@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,3 +200,25 @@ def run_all(plane: ControlPlane, many: list[list[Any]], chance: random.Random) -
     assert all(row["finished_at"] is not None for row in builds)
     states = plane.database.read_now(lambda tx: tx.all("SELECT DISTINCT state FROM jobs"))
     assert {row["state"] for row in states} <= set(ENDED)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_step_that_waits_for_jobs_stopped_by_a_failing_build_is_decided(seed: int) -> None:
+    """The last jobs of a build may end by being stopped: what waits for them must hear of that too."""
+    steps = [
+        {"key": "a", "command": "x", "concurrency": 1, "concurrency_group": "h", "concurrency_method": "eager"},
+        {"key": "b", "command": "x", "concurrency": 1, "concurrency_group": "g"},
+        {
+            "key": "c",
+            "command": "x",
+            "concurrency": 1,
+            "concurrency_group": "h",
+            "parallelism": 2,
+            "cancel_on_build_failing": True,
+            "depends_on": [],
+        },
+        {"wait": None, "continue_on_failure": True, "if": 'build.env("A") == "1"'},
+        {"key": "d", "block": "ok"},
+    ]
+    with open_server() as plane:
+        run_all(plane, [steps], random.Random(seed))

@@ -69,9 +69,9 @@ def advance_build(
     build = build_store.get_build(tx, build_id)
     state = _state(tx, build, states)
     if state is BuildState.FAILING and _cancel_on_failing(tx, plane, build_id, now):
-        states = job_store.count_states(tx, build_id)
-        state = _state(tx, build, states)
-    if build_store.set_state(tx, build_id, state, now=now):
+        # Jobs that ended here may have let waiting steps go on, and left places in groups, as any end of a job does.
+        advance_build(tx, plane, build_id, now=now)
+    elif build_store.set_state(tx, build_id, state, now=now):
         note_state(tx, plane, build, state, now=now)
         if state in FINISHED or state is BuildState.BLOCKED:
             _tell_trigger(tx, plane, build, state, now)
