@@ -70,7 +70,7 @@ def main() -> int:
     go, stock = peers.find_go_peer(), peers.find_stock_agent(may_build=True)
     for peer in (go, stock):
         print(f"{peer.name}: {'' if peer.path else 'PEER MISSING: '}{peer.detail}")
-        if peer.path is None and peer.is_demanded:
+        if peer.path is None and peers.peers_are_required():
             return 1
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
 

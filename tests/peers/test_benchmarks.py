@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.generate import command_steps, generate_jobs, generate_pipeline
 from benchmarks.measure import CommandFailed, Pairs, Sample, Series, Worker, alternate, run_command
-from benchmarks.peers import ROOT, Peer, find_stock_agent
+from benchmarks.peers import ROOT, find_stock_agent
 from benchmarks.report import MIB, MILLISECONDS, Row, Target, render_table, row_value
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.steps import CommandStep, InputStep, WaitStep
@@ -116,9 +116,14 @@ def test_something_else_is_not_taken_for_the_stock_agent(tmp_path: Path, monkeyp
     assert "pipeseal 0.1.0" in peer.detail
 
 
-def test_missing_peer_is_demanded_only_where_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPESEAL_REQUIRE_PEERS", "1")
-    assert Peer("go", None, "gone").is_demanded
-    assert not Peer("buildkite-agent", None, "gone", required=False).is_demanded
-    monkeypatch.delenv("PIPESEAL_REQUIRE_PEERS")
-    assert not Peer("go", None, "gone").is_demanded
+@pytest.mark.parametrize(("demand", "outcome"), [("1", "1 error"), ("", "1 skipped")])
+def test_missing_peer_is_an_error_only_where_peers_are_required(demand: str, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "test_peer.py").write_text(
+        "import pytest\n@pytest.mark.peer('buildkite-agent')\ndef test_with_peer(): pass\n"
+    )
+    options = ["-rs", "-p", "tests.conftest", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", *options]
+    environment = {**os.environ, "PIPESEAL_BUILDKITE_AGENT": "/bin/true", "PIPESEAL_REQUIRE_PEERS": demand}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert outcome in done.stdout
+    assert "is not version" in done.stdout
