@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeseal.agent.settings import AgentSettings, load_settings
-from pipeseal.agent.trust import Trust, check_only_ours, load_verification, read_policy
+from pipeseal.agent.trust import Trust, load_verification
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError
 from pipeseal.pipeline.render import step_value
 from pipeseal.pipeline.steps import CommandStep, Pipeline, Plugin
+from pipeseal.policy.files import check_only_ours, read_policy
 from pipeseal.policy.policy import Mode
 from pipeseal.signing.bindings import static_bindings
 from pipeseal.signing.keys.generate import generate_key_pair

@@ -6,30 +6,16 @@ used any more refuses jobs until it can: the agent never goes on with what its o
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeseal.agent.settings import AgentSettings
-from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError
+from pipeseal.errors import ConfigurationError, PipesealError
+from pipeseal.policy.files import FileState, check_only_ours, look_at, read_policy
 from pipeseal.policy.patterns import NONE, expressions
 from pipeseal.policy.policy import Mode, Policy
 from pipeseal.policy.rules import NO_PLUGINS, Limits, Plugins, Repositories, Rule, Scripts
 from pipeseal.policy.settings import OnFailure, VerificationSettings, parse_on_failure
-
-_MAX_BYTES = 1 << 20
-
-
-class _Seen(NamedTuple):
-    """A file as it was when it was read; another value means that it has to be read again."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
 
 
 class Trust:
@@ -43,7 +29,7 @@ class Trust:
     def __init__(self, settings: AgentSettings, fixed: VerificationSettings | None = None) -> None:
         self._settings = settings
         self._current = fixed
-        self._seen: dict[Path, _Seen | None] = {}
+        self._seen: dict[Path, FileState | None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -59,21 +45,13 @@ class Trust:
             PipesealError: they cannot be used (`policy.*`, `key.*`, `config.value`); the next call tries again.
         """
         with self._lock:
-            seen = {path: _look(path) for path in self.files}
+            seen = {path: look_at(path) for path in self.files}
             if self._current is None or seen != self._seen:
                 # Forgotten first: what was believed before must not outlive a file that cannot be read.
                 self._current = None
                 self._current = load_verification(self._settings)
                 self._seen = seen
             return self._current
-
-
-def _look(path: Path) -> _Seen | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return _Seen(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def load_verification(settings: AgentSettings) -> VerificationSettings:
@@ -151,77 +129,6 @@ def load_policy(settings: AgentSettings) -> Policy:
     return policy.with_switches(
         tuple(rules), limits, expressions(names) if names else NONE, shared_secrets=settings.allow_shared_secrets
     )
-
-
-def read_policy(path: Path) -> Policy:
-    """A policy file that nobody else can change.
-
-    Parameters:
-        path: the file.
-
-    Raises:
-        ConfigurationError: `policy.unreadable`, `policy.permissions`.
-        MalformedInput: as `parse_policy`.
-    """
-    from pipeseal.policy.file import parse_policy
-
-    check_only_ours(path, "policy.permissions")
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            "policy.unreadable",
-            f"the policy {path} cannot be read: {error.strerror}",
-            help="check the path, and who may read it",
-        ) from None
-    try:
-        return parse_policy(data, source=str(path))
-    except MalformedInput as error:
-        if error.position is None and str(path) not in error.message:
-            raise MalformedInput(error.code, f"{path}: {error.message}", help=error.help) from None
-        raise
-
-
-def check_only_ours(path: Path, code: str) -> None:
-    """That no other user can change a file, nor put another one in its place.
-
-    Folders that anybody may write to are let be when they are sticky (`/tmp`): there nobody can replace what belongs
-    to somebody else. A file that is not there is nobody's; reading it says so.
-
-    Parameters:
-        path: the file.
-        code: of the error.
-
-    Raises:
-        ConfigurationError: somebody can, named with what to do.
-    """
-    try:
-        real = path.resolve(strict=True)
-        parts = [(real, real.stat()), *((folder, folder.stat()) for folder in real.parents)]
-    except OSError:
-        return
-    for place, status in parts:
-        is_folder = stat.S_ISDIR(status.st_mode)
-        writable = status.st_mode & (stat.S_IWOTH | (0 if _is_own_group(status) and is_folder else stat.S_IWGRP))
-        if is_folder and status.st_mode & stat.S_ISVTX:
-            writable = 0
-        if stat.S_ISREG(status.st_mode) or is_folder:
-            _refuse_if(bool(writable), place, path, code, f"chmod go-w {place}")
-            stranger = status.st_uid not in (0, os.geteuid())
-            _refuse_if(stranger, place, path, code, f"chown it to root or to uid {os.geteuid()}")
-
-
-def _is_own_group(status: os.stat_result) -> bool:
-    # Many systems give each user a group of their own with the same number, and let folders be writable for it.
-    return status.st_gid == os.getegid() == status.st_uid
-
-
-def _refuse_if(wrong: bool, place: Path, path: Path, code: str, fix: str) -> None:
-    if not wrong:
-        return
-    where = "" if place == path else f" (through {place})"
-    raise ConfigurationError(code, f"{path} can be changed by other users{where}", help=fix)
 
 
 def describe(error: PipesealError) -> str:

@@ -37,7 +37,8 @@ def run(config: str | None, **given: Any) -> None:
 
     from pipeseal.agent.agentlog import AgentLog
     from pipeseal.agent.settings import load_settings
-    from pipeseal.agent.trust import Trust, check_only_ours
+    from pipeseal.agent.trust import Trust
+    from pipeseal.policy.files import check_only_ours
 
     # click leaves out what is empty and writes options that may be repeated as tuples.
     flags = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}

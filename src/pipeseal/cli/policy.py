@@ -27,7 +27,7 @@ def policy_check(file: Path, keys: Path | None, output: str) -> None:
     With --keys, key ids of the policy that are not among the keys are named. Exit status 0 means that an agent would
     start with it.
     """
-    from pipeseal.agent.trust import check_only_ours, read_policy
+    from pipeseal.policy.files import check_only_ours, read_policy
 
     policy = read_policy(file)
     warnings = list(policy.warnings)
@@ -121,12 +121,12 @@ def policy_explain(
     """
     import sys
 
-    from pipeseal.agent.trust import read_policy
     from pipeseal.agentapi.job import parse_job
     from pipeseal.cli.exits import CHECK_FAILED
     from pipeseal.clock import SystemClock
     from pipeseal.errors import VerificationError, escape_control
     from pipeseal.policy.facts import LocalFacts
+    from pipeseal.policy.files import read_policy
     from pipeseal.policy.judge import judge_job
     from pipeseal.policy.policy import Mode, Policy
     from pipeseal.policy.proof import prove_job
