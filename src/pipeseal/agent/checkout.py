@@ -13,11 +13,12 @@ from typing import NamedTuple
 from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.commit_check import CommitElsewhere, check_commit
-from pipeseal.agent.git import Git, check_refspec, check_revision, is_full_object_id
+from pipeseal.agent.git import Git, check_refspec, check_revision
 from pipeseal.agent.host_keys import trust_on_first_sight
 from pipeseal.agent.mirrors import MirrorBusy, link_to_mirror, update_mirror
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.errors import PipesealError
+from pipeseal.repository.names import is_full_object_id
 
 COMMIT_META_DATA = "buildkite:git:commit"
 # Files of git LFS are fetched all at once after the checkout, not one by one during it.

@@ -7,27 +7,17 @@ when asked for.
 
 from __future__ import annotations
 
-import re
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.processes import Ended
 from pipeseal.agent.session import JobSession, PhaseFailed
-
-_OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
-# What a server may call a branch, tag or commit: gitrevisions' names, but never an option and never white space.
-_REVISION = re.compile(r"[^-\s\x00-\x1f\x7f:?*\[\\^~][^\s\x00-\x1f\x7f:?*\[\\]{0,1023}")
-_REFSPEC = re.compile(r"\+?[^-+\s\x00-\x1f\x7f][^\s\x00-\x1f\x7f]{0,2047}")
+from pipeseal.errors import MalformedInput
+from pipeseal.repository.names import parse_refspec, parse_revision
 
 QUERY_TIMEOUT_SECONDS = 60.0
-
-
-def is_full_object_id(commit: str) -> bool:
-    """Whether a commit is named by its whole object id (SHA-1 or SHA-256)."""
-    return bool(_OBJECT_ID.fullmatch(commit))
 
 
 def check_revision(name: str, what: str) -> str:
@@ -36,9 +26,10 @@ def check_revision(name: str, what: str) -> str:
     Raises:
         PhaseFailed: it could be one, or is no name at all.
     """
-    if not _REVISION.fullmatch(name) or ".." in name:
-        raise PhaseFailed(f"{what} {name!r} is not a name that git can be given")
-    return name
+    try:
+        return parse_revision(name, what)
+    except MalformedInput as error:
+        raise PhaseFailed(error.message) from None
 
 
 def check_refspec(refspec: str) -> str:
@@ -47,14 +38,10 @@ def check_refspec(refspec: str) -> str:
     Raises:
         PhaseFailed: as `check_revision`.
     """
-    if not _REFSPEC.fullmatch(refspec):
-        raise PhaseFailed(f"refspec {refspec!r} is not one that git can be given")
-    return refspec
-
-
-def git_arguments(config: GitConfig, *arguments: str) -> list[str]:
-    """A whole git command line."""
-    return ["git", *(word for setting in config.settings() for word in ("-c", setting)), *arguments]
+    try:
+        return parse_refspec(refspec)
+    except MalformedInput as error:
+        raise PhaseFailed(error.message) from None
 
 
 class Git:
@@ -91,7 +78,7 @@ class Git:
         if left is not None and left <= 0:
             raise PhaseFailed(f"no time is left for git {arguments[0]}")
         ended = self._session.run(
-            git_arguments(self._session.git, *arguments),
+            self._session.git.arguments(*arguments),
             extra=self._variables,
             directory=self._directory,
             terminal=False,
@@ -115,7 +102,7 @@ class Git:
         """What git answers, without log; None when it failed."""
         try:
             done = subprocess.run(
-                git_arguments(self._session.git, *arguments),
+                self._session.git.arguments(*arguments),
                 cwd=self._directory,
                 env={**self._session.environment, **self._variables},
                 stdin=subprocess.DEVNULL,

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from pipeseal.agent.checkout_plan import CheckoutPlan, MirrorPlan
 from pipeseal.agent.clone_state import tidy_mirror
-from pipeseal.agent.git import Git, check_refspec, is_full_object_id
+from pipeseal.agent.git import Git, check_refspec
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.repository.names import is_full_object_id
 
 # What the stock agent ends with when it waited in vain.
 LOCK_STATUS = 94

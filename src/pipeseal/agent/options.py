@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from pipeseal.agent.git_config import DEFAULT_PROTOCOLS
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
+from pipeseal.repository.git_config import DEFAULT_PROTOCOLS
 
 Kind = Literal["text", "number", "flag", "list", "path", "paths", "seconds"]
 
@@ -113,6 +113,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("cancel-grace-period", "seconds", "From being asked to end to SIGKILL.", "CANCEL_GRACE_PERIOD", 10),
     Option("cancel-signal", "text", "What asks a job to end.", "CANCEL_SIGNAL", "SIGTERM"),
     Option("sockets-path", "path", "Where its sockets are.", "SOCKETS_PATH", "~/.buildkite-agent/sockets"),
+    Option(
+        "expose-job-token",
+        "flag",
+        "Give jobs the server's address and the job's own token, not the agent's broker; for jobs in containers.",
+        "",
+        False,
+    ),
     Option("no-job-api", "flag", "Jobs cannot change their own later phases.", "NO_JOB_API", False),
     Option("enable-job-log-tmpfile", "flag", "Jobs can read their own log.", "ENABLE_JOB_LOG_TMPFILE", False),
     Option("job-log-path", "path", "Folder for those logs.", "JOB_LOG_PATH"),

@@ -9,84 +9,16 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.git import Git, check_revision
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.errors import MalformedInput
+from pipeseal.pipeline.plugin_place import PluginPlace, parse_place
 from pipeseal.signing.seal.envelope import ResolvedPlugin
 
 CLONE_ATTEMPTS = 3
 CLONE_DELAY_SECONDS = 2.0
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9]")
-
-
-class PluginPlace(NamedTuple):
-    """Where a plugin is.
-
-    Parameters:
-        location: host and path, or a path alone.
-        version: branch, tag or commit; may be empty.
-        scheme: of its URL; may be empty.
-        user: user information of its URL; may be empty.
-    """
-
-    location: str
-    version: str = ""
-    scheme: str = ""
-    user: str = ""
-
-    @property
-    def is_vendored(self) -> bool:
-        """Whether it is part of the checked-out repository."""
-        return self.location.startswith(".")
-
-    @property
-    def label(self) -> str:
-        """Location and version, as the log shows it."""
-        return f"{self.location}#{self.version}" if self.version else self.location
-
-    @property
-    def name(self) -> str:
-        """Its name: the last part of its location, without `-buildkite-plugin`."""
-        last = self.location.replace("\\", "/").rstrip("/").rpartition("/")[2].lstrip(".")
-        plain = _NOT_IN_A_NAME.sub("-", re.sub(r"\s+", " ", last.lower()))
-        return plain.replace("-buildkite-plugin-git", "").replace("-buildkite-plugin", "")
-
-    @property
-    def folder_name(self) -> str:
-        """The name of the folder it is cloned to."""
-        return re.sub(r"-+", "-", _NOT_IN_A_NAME.sub("-", self.label)).strip("-")
-
-    def _host_and_path(self) -> str:
-        parts = self.location.split("/")
-        if len(parts) < 2:
-            raise PhaseFailed(f"plugin {self.label} is not a place: there is no slash in it")
-        if parts[0] in {"github.com", "bitbucket.org", "gitlab.com"}:
-            if len(parts) < 3:
-                raise PhaseFailed(f"plugin {self.label} names a host and no repository")
-            return "/".join(parts if parts[0] == "gitlab.com" else parts[:3])
-        ends = next((n for n, part in enumerate(parts, 1) if part.endswith(".git")), len(parts))
-        return "/".join(parts[:ends])
-
-    @property
-    def repository(self) -> str:
-        """What to clone.
-
-        Raises:
-            PhaseFailed: its location names no repository.
-        """
-        place = self._host_and_path()
-        if place.startswith("/") and not self.user:
-            return place
-        return f"{self.scheme or 'https'}://{self.user + '@' if self.user else ''}{place}"
-
-    @property
-    def subfolder(self) -> str:
-        """The folder inside the repository that holds the plugin; empty for the repository itself."""
-        return self.location.removeprefix(self._host_and_path()).strip("/")
 
 
 class Plugin(NamedTuple):
@@ -109,24 +41,6 @@ class PluginCheckout(NamedTuple):
     hooks: Path
 
 
-def parse_place(source: str) -> PluginPlace:
-    """Where a plugin's full source says it is.
-
-    Raises:
-        PhaseFailed: more than one `#`.
-    """
-    location, _, version = source.partition("#")
-    if "#" in version:
-        raise PhaseFailed(f"plugin {source!r} has more than one '#'")
-    scheme, user = "", ""
-    if match := _SCHEME.match(location):
-        scheme, location = match[1].lower(), location[match.end() :]
-        authority, slash, path = location.partition("/")
-        user, at, host = authority.rpartition("@")
-        location = (host if at else authority) + slash + path
-    return PluginPlace(unquote(location.partition("?")[0]), unquote(version), scheme, user)
-
-
 def read_plugins(plugins: list[tuple[str, Any]]) -> list[Plugin]:
     """The plugins of a step, ready to be fetched.
 
@@ -140,7 +54,13 @@ def read_plugins(plugins: list[tuple[str, Any]]) -> list[Plugin]:
     for source, config in plugins:
         if config is not None and not isinstance(config, dict):
             raise PhaseFailed(f"the configuration of plugin {source} is not a mapping")
-        ready.append(Plugin(parse_place(source), config or {}))
+        try:
+            place = parse_place(source)
+            if not place.is_vendored:
+                _ = place.repository
+        except MalformedInput as error:
+            raise PhaseFailed(error.message) from None
+        ready.append(Plugin(place, config or {}))
     return ready
 
 

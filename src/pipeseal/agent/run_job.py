@@ -10,7 +10,7 @@ import json
 import shlex
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +20,12 @@ from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.decisions import DecisionLog
 from pipeseal.agent.environment import JobEnvironment, render_environment_file
-from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.guardian import Guardian
+from pipeseal.agent.job_api.broker import Broker
 from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
 from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.job_control import SessionControl
-from pipeseal.agent.jobenvironment import AgentFacts
+from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
@@ -38,12 +38,20 @@ from pipeseal.agent.trust import Trust, describe
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
 from pipeseal.clock import Clock, render_timestamp
-from pipeseal.errors import MalformedInput, PipesealError, VerificationError, escape_control, render_error
+from pipeseal.errors import (
+    ConfigurationError,
+    MalformedInput,
+    PipesealError,
+    VerificationError,
+    escape_control,
+    render_error,
+)
 from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.evaluate import evaluate
 from pipeseal.policy.facts import LocalFacts
+from pipeseal.repository.git_config import GitConfig
 
 MIN_CHUNK_BYTES = 1024
 # Members of a step's `checkout` beyond those that have a type; see `jobenvironment`.
@@ -210,10 +218,34 @@ class JobRun:
             return self._refused(job, refusal, decision.signal_reason)
         for warning in decision.warnings:
             self._log.warn(warning, job=self.job_id)
+        if settings.expose_job_token:
+            return self._run_approved(job, decision, client, log, JobAccess(client.endpoint, client.token))
+        broker = Broker(self.job_id, client.token, transport=client.transport, tell=self._tell_of_call(log))
+        try:
+            broker.start()
+        except ConfigurationError as error:
+            log.error(f"The job cannot be given a way to its agent: {error}")
+            return _Outcome(Ended(-1), "process_run_error")
+        try:
+            return self._run_approved(job, decision, client, log, JobAccess(broker.endpoint, broker.token))
+        finally:
+            broker.close()
+
+    def _tell_of_call(self, log: JobLog) -> Callable[[str], None]:
+        def tell(what: str) -> None:
+            log.warning(what)
+            self._log.warn(what, job=self.job_id)
+
+        return tell
+
+    def _run_approved(
+        self, job: Job, decision: ApprovedJob, client: JobClient, log: JobLog, access: JobAccess
+    ) -> _Outcome:
+        settings = self._context.settings
         scratch = Scratch(self._context.guardian)
         try:
             _check_supported(decision)
-            plan = self._plan(decision, client)
+            plan = self._plan(decision, access)
             environment = plan.environment
             files = _write_files(plan, scratch.folder)
             asked = {**self._context.base, **files, **_job_access(environment.values)}
@@ -355,14 +387,13 @@ class JobRun:
                 self._log.error(f"The decision log cannot be written: {error.strerror}", job=self.job_id)
         return decision
 
-    def _plan(self, approved: ApprovedJob, client: AgentClient) -> JobPlan:
+    def _plan(self, approved: ApprovedJob, access: JobAccess) -> JobPlan:
         agent = AgentFacts(
             id=self._agent_id,
             name=self._agent_name,
             folder=self._folder,
             job_id=self.job_id,
-            endpoint=client.endpoint,
-            token=client.token,
+            access=access,
             launcher=self._context.launcher,
         )
         return plan_job(approved, self._context.settings, agent, self._context.base)

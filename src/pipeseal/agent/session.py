@@ -8,11 +8,11 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeseal.agent.git_config import GitConfig
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.processes import Cancellation, Ended, run_process
 from pipeseal.agent.redaction import find_secrets
 from pipeseal.agent.scratch import Scratch
+from pipeseal.repository.git_config import GitConfig
 
 
 class PhaseFailed(Exception):

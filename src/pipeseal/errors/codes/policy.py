@@ -91,6 +91,69 @@ ROWS: tuple[Code, ...] = (
         ),
         "Look at the plugin's repository; upload the step again, so that it is sealed with what is there now.",
     ),
+    # --- plugins: where they are, what their versions stand for, and the lock that says so ---
+    Code(
+        "plugin.source",
+        "plugin source that is no place",
+        "A plugin's source does not say which repository it is in.",
+        ("the source is misspelt", "a value that was to be put into the source is empty"),
+        "Write `name#version`, `owner/name#version`, or host and path: "
+        "`github.com/acme/lint-buildkite-plugin#v1.2.3`.",
+    ),
+    Code(
+        "plugin.version",
+        "plugin version that does not exist",
+        "The plugin's repository has no tag, branch or commit of the name that the pipeline asks for.",
+        (
+            "the version is misspelt, or not released yet",
+            "the tag was removed from the plugin's repository",
+            "the version has a matrix token in it, which only stands for a version in a job",
+        ),
+        "Look at the tags of the plugin's repository, and name one of them or a full commit.",
+    ),
+    Code(
+        "plugin.lock",
+        "lock of plugins that cannot be read",
+        "The file that says which commit each plugin version stands for is not one.",
+        ("the file was merged with conflict marks left in it", "it was edited by hand"),
+        "Make it again with `pipeseal plugins lock`, and review what changed.",
+    ),
+    Code(
+        "plugin.no_lock",
+        "no lock of plugins",
+        "The lock of plugins that was named or that is to be checked is not there, or may not be read.",
+        ("it was never made", "the command runs in another folder than the repository's"),
+        "Make it with `pipeseal plugins lock`, and commit it.",
+    ),
+    Code(
+        "plugin.unlocked",
+        "plugin that is not in the lock",
+        "The repository has a lock of its plugins, and the pipeline uses a plugin or version that is not in it.",
+        (
+            "the plugin is new, and the lock was not made again",
+            "somebody added a plugin past the review of the lock",
+        ),
+        "Run `pipeseal plugins lock`, and let the change be reviewed.",
+    ),
+    Code(
+        "plugin.moved",
+        "plugin version that was moved",
+        "A plugin's tag or branch stands for another commit than when it was locked.",
+        (
+            "the version is a branch, or a tag that follows releases, such as `v5`",
+            "the plugin's authors moved a tag",
+            "somebody took over the plugin's repository",
+        ),
+        "See what changed between the two commits. If you want the new one, run `pipeseal plugins lock --update`; "
+        "better name a version that does not move.",
+    ),
+    Code(
+        "git.name",
+        "name that git cannot be given",
+        "A branch, tag, commit or refspec is no name, or git could take it for an option.",
+        ("the name is misspelt, or has blanks in it", "somebody tries to hand options to git"),
+        "Use the plain name of a branch or tag, or a full object id.",
+    ),
     Code(
         "checkout.differs",
         "checkout that is not what the job is for",

@@ -50,3 +50,7 @@ class GitConfig(NamedTuple):
             # An object is what its id says: no `refs/replace/` stands in for it.
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
+
+    def arguments(self, *arguments: str) -> list[str]:
+        """A whole git command line."""
+        return ["git", *(word for setting in self.settings() for word in ("-c", setting)), *arguments]
