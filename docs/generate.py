@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pipeseal.errors.codes import CODES
 from pipeseal.policy.environment import TABLE, HandOver
-from pipeseal.policy.file import RECORD_KEYS, SECTION_KEYS, SHARED_KEYS, TOP_KEYS, Key
+from pipeseal.policy.file import RECORD_KEYS, SECTION_KEYS, SHARED_KEYS, TOP_KEYS
 from pipeseal.policy.forbidden import families
+from pipeseal.policy.tables import Key
 from pipeseal.signing.bindings import BINDINGS
 from pipeseal.signing.fields import FIELDS
 
