@@ -145,6 +145,41 @@ def test_errors_show_the_line_the_variable_is_on(text: str, line: int, column: i
     assert rendered[2] == f"      | {' ' * (column - 1)}^"
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("steps:\n  - command: echo $OWN $GIVEN ${BAD}\n", 2, 31),
+        ("steps:\n  - command: |\n      echo $$BAD $BAD_NOT\n      echo $BAD\n", 4, 12),
+        ("steps:\n  - label: ${BAD:-nothing}\n    command: a", 2, 12),
+        ("steps:\n  - label: ${BAD-nothing}\n    command: a", 2, 12),
+        ("steps:\n  - label: ${BAD?}\n    command: a", 2, 12),
+        ("steps:\n  - label: ${NOT_SET:-${BAD:0:2}}\n    command: a", 2, 23),
+        ("env:\n  X: $BAD\nsteps: []", 2, 6),
+        ("steps: []\nnotify: [$BAD]", 2, 10),
+    ],
+)
+def test_each_variable_that_is_needed_can_be_checked(text: str, line: int, column: int) -> None:
+    def check(name: str) -> None:
+        if name == "BAD":
+            raise MalformedInput("signer.taint", f"{name} may not be used", evidence={"variable": name})
+
+    text = text if text.startswith("env") else "env: {OWN: '1', BAD_NOT: '2'}\n" + text
+    extra = 0 if text.startswith("env:\n") else 1
+    with pytest.raises(MalformedInput) as refused:
+        interpolate_pipeline(parse_pipeline(text, source="p.yml"), {"GIVEN": "g", "BAD": "b"}, check=check)
+    assert refused.value.position is not None
+    assert (refused.value.position.line, refused.value.position.column) == (line + extra, column)
+
+
+def test_what_the_pipeline_sets_itself_and_what_is_escaped_needs_no_check() -> None:
+    def check(name: str) -> None:
+        raise AssertionError(name)
+
+    pipeline = parse_pipeline('env: {A: one, B: "$A"}\nsteps: [{command: "$B $$C \\\\$D $(e)"}]')
+    after, _ = interpolate_pipeline(pipeline, {"A": "other"}, check=check)
+    assert after.steps == [CommandStep("one $C $D $(e)")]
+
+
 @given(values)
 @settings(max_examples=200, deadline=None)
 def test_expanding_nothing_changes_nothing(value: object) -> None:

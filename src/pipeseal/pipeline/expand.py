@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.coerce import Path
@@ -15,7 +17,11 @@ from pipeseal.pipeline.yaml import collector_paused
 
 
 def interpolate_pipeline(
-    pipeline: Pipeline, env: Mapping[str, str], *, prefer_runtime_env: bool = False
+    pipeline: Pipeline,
+    env: Mapping[str, str],
+    *,
+    prefer_runtime_env: bool = False,
+    check: Callable[[str], None] | None = None,
 ) -> tuple[Pipeline, dict[str, str]]:
     """The pipeline with variables expanded in every text that is open to them.
 
@@ -27,6 +33,8 @@ def interpolate_pipeline(
         pipeline: the pipeline; stays as it is.
         env: variables of the process.
         prefer_runtime_env: let variables of the process win over the pipeline's of the same name, for expansion.
+        check: is told the name of each variable that some text needs and the pipeline did not set itself, whether it
+            has a value or a default; raises `MalformedInput` when it may not be used.
 
     Returns:
         A new pipeline, sharing with the old one what did not change; and the variables as they are afterwards (with
@@ -34,9 +42,9 @@ def interpolate_pipeline(
 
     Raises:
         MalformedInput: `interpolation.syntax`, `interpolation.unset` and `input.too_large`, with the step and member
-            it happened in.
+            it happened in; what `check` raises, placed likewise.
     """
-    variables = dict(env)
+    variables = dict(env) if check is None else _Checked(env, check)
     left = MAX_CHARACTERS
 
     def expand(text: str) -> str:
@@ -85,6 +93,24 @@ def interpolate_pipeline(
     return interpolated, variables
 
 
+class _Checked(dict[str, str]):
+    """Variables that say which of them are looked up, apart from those that were put in later."""
+
+    def __init__(self, given: Mapping[str, str], check: Callable[[str], None]) -> None:
+        super().__init__(given)
+        self._check = check
+        self._own: set[str] = set()
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._own.add(name)
+        super().__setitem__(name, value)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self._own:
+            self._check(name)
+        return super().get(name, default)
+
+
 def _interpolate_env(
     pipeline: Pipeline, variables: dict[str, str], expand: Callable[[str], str], *, prefer_runtime_env: bool
 ) -> dict[str, str]:
@@ -109,7 +135,10 @@ def _interpolate_env(
 
 
 def _placed(pipeline: Pipeline, path: Path, error: MalformedInput) -> MalformedInput:
-    near = error.evidence.get("near", "")
+    near: str | re.Pattern[str] = error.evidence.get("near", "")
+    if not near and (name := error.evidence.get("variable")):
+        # The whole name, and not the beginning of a longer one.
+        near = re.compile(rf"(?<![$\\])\$\{{?{re.escape(name)}(?!\w)")
     position = pipeline.origin.find(path, near=near) if pipeline.origin is not None else None
     return MalformedInput(
         error.code,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeseal.errors import MalformedInput, Position
 from pipeseal.pipeline.nodes import SEQUENCE, Node, TreeReader
 from pipeseal.pipeline.yaml import Limits, Source
@@ -28,12 +30,12 @@ class Origin:
         self._reader: TreeReader | None = None
         self._root: Node | None = None
 
-    def find(self, path: tuple[str | int, ...], *, near: str = "") -> Position | None:
+    def find(self, path: tuple[str | int, ...], *, near: str | re.Pattern[str] = "") -> Position | None:
         """The position of the value at a path; of the nearest one around it when it does not stand there itself.
 
         Parameters:
             path: keys and indices from the document's root, such as `("steps", 2, "env", "REGION")`.
-            near: some text inside the value; its own position is given when it is found there as it is.
+            near: some text inside the value, or a pattern for it; its own position is given when it is found there.
 
         Returns:
             A position, or None when there is no such document (any more).
@@ -53,10 +55,15 @@ class Origin:
             return None
         return self._inside(node, near) or self.source.position(node.line, node.column)
 
-    def _inside(self, node: Node, near: str) -> Position | None:
+    def _inside(self, node: Node, near: str | re.Pattern[str]) -> Position | None:
         for line in range(node.line, node.end_line + 1) if near else ():
             text = self.source.line_text(line)
-            column = text.find(near, node.column - 1 if line == node.line else 0)
+            start = node.column - 1 if line == node.line else 0
+            if isinstance(near, str):
+                column = text.find(near, start)
+            else:
+                match = near.search(text, start)
+                column = match.start() if match else -1
             if column >= 0:
                 return self.source.position(line, column + 1)
         return None
