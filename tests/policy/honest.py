@@ -37,6 +37,8 @@ STEP = CommandStep(
     rest={"artifact_paths": ["out/*.xml"]},
 )
 
+_STATIC_BINDINGS = static_bindings(organization="acme", pipeline="widgets", tag="", pull_request="false")
+
 How = Literal["reference", "bound", "static", "sealed"]
 
 LOCAL = LocalFacts(
@@ -88,12 +90,15 @@ def environment(step: CommandStep = STEP, **changes: Any) -> dict[str, str]:
     return job_environment(replace(facts, **changes))
 
 
-def document(how: How = "bound", step: CommandStep = STEP, **changes: Any) -> dict[str, Any]:
+def document(
+    how: How = "bound", step: CommandStep = STEP, *, seal: Mapping[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
     """An honest job as a server's JSON has it.
 
     Parameters:
         how: `reference`: signed as the ecosystem does. `bound`: to its build too. `static`: outside of any build.
             `sealed`: bound and sealed.
+        seal: what the seal says otherwise, see `Sealing`.
         changes: facts of the job.
     """
     told = environment(step, **changes)
@@ -108,22 +113,25 @@ def document(how: How = "bound", step: CommandStep = STEP, **changes: Any) -> di
             positions=count(),
             not_before=int(NOW) - 60,
             expires=int(NOW) + 3600,
-        )
+        )._replace(**(seal or {}))
+        bindings: Mapping[str, str] | None = uploader_bindings(told)
+        if sealing.build is None or not sealing.build.id:
+            bindings = _STATIC_BINDINGS if sealing.organization else {}
         pipeline = sign_pipeline(
             Pipeline(steps=[step], env=env),
             key=signing_key(),
             repository_url=REPOSITORY,
-            bindings=uploader_bindings(told),
+            bindings=bindings,
             sealing=sealing,
         )
         signed = pipeline.steps[0]
         assert isinstance(signed, CommandStep)
         told |= signed.env
     else:
-        bindings: Mapping[str, str] | None = {
+        bindings = {
             "reference": None,
             "bound": uploader_bindings(told),
-            "static": static_bindings(organization="acme", pipeline="widgets", tag="", pull_request="false"),
+            "static": _STATIC_BINDINGS,
         }[how]
         signed = sign_step(step, key=signing_key(), repository_url=REPOSITORY, pipeline_env=env, bindings=bindings)
     return {"id": JOB_ID, "token": "t", "env": told, "step": step_value(signed)}

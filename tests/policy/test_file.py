@@ -26,6 +26,8 @@ repository-hooks = false
 server-variables = ["X"]
 informational-variables = false
 max-attempts = 3
+static-steps = "any"
+static-starts = 2
 repositories = "git@h:acme/*"
 shared-secrets = true
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeseal.agent.jobenvironment import AgentFacts
+from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.plan import JobPlan, plan_job
 from pipeseal.agent.settings import load_settings
 from pipeseal.agentapi.job import parse_job
@@ -35,8 +35,7 @@ AGENT = AgentFacts(
     name="runner 1",
     folder="runner-1",
     job_id=JOB_ID,
-    endpoint="http://127.0.0.1:1/v3",
-    token="t",
+    access=JobAccess("http://127.0.0.1:1/v3", "t"),
     launcher=Path("/launcher"),
 )
 BASE = {"PATH": "/usr/bin", "HOME": "/home/agent"}

@@ -166,7 +166,8 @@ def _policy(key_id: str, repository: str | None, branch: str | None) -> str:
         f"keys = [{_toml(key_id)}]",
         f"branches = [{_toml(branch)}]"
         if branch
-        else '# branches = ["main"]        # only commits of these branches',
+        else '# branches = ["main"]        # only commits of these branches; then take the next line away',
+        *([] if branch else ['static-steps = "any"          # steps signed outside a build, at whatever commit']),
         '# commands = "scripts"         # only scripts of the repository, no inline commands',
         "# pull-requests = false",
         "",

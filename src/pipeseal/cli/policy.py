@@ -79,6 +79,10 @@ def _asks(section: Section) -> list[str]:
         lines.append("no variable whose value is only the server's word")
     if not section.repository_hooks:
         lines.append("no hooks of the repository")
+    if section.static_steps is not None or section.static_starts is not None:
+        from pipeseal.policy.rules import StaticSteps
+
+        lines.append(str(StaticSteps(section.static_steps or "branches", section.static_starts)))
     return lines
 
 

@@ -12,6 +12,7 @@ from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.facts import Finding, Proof
 from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
+from pipeseal.policy.starts import StartRequest
 from pipeseal.signing.seal.envelope import ResolvedPlugin
 from pipeseal.signing.verify import VerifiedStep
 
@@ -48,6 +49,7 @@ class ApprovedJob:
         checkout: checkout settings of the step and its pipeline; None when there are none.
         seal_digest: the seal's name in ledgers and receipts; empty without a seal.
         tree: object id of the tree that the commit must have; empty when no proof names one.
+        start: what the agent's ledger has to be asked before the job starts; None when nothing was proven.
         limits: what the runner has to see to.
         section: the part of the policy that was applied.
         findings: why the job would be refused if the policy were enforced.
@@ -78,6 +80,7 @@ class ApprovedJob:
     checkout: Checkout | None = None
     seal_digest: str = ""
     tree: str = ""
+    start: StartRequest | None = None
     limits: Limits = NO_LIMITS
     section: str = ""
     findings: tuple[Finding, ...] = ()

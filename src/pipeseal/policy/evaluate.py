@@ -24,6 +24,7 @@ from pipeseal.policy.judge import ORGANIZATION, PIPELINE, claimed_facts, judge_j
 from pipeseal.policy.policy import Mode, Policy
 from pipeseal.policy.proof import ProvenJob, plugins_in_full, prove_job, prove_signature
 from pipeseal.policy.settings import OnFailure, VerificationSettings
+from pipeseal.policy.starts import request_start
 from pipeseal.signing.job import JobDiffers, verify_job_step
 from pipeseal.signing.keys.verification_keys import VerificationKeys
 
@@ -67,7 +68,9 @@ def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None 
         # 3.
         try:
             if settings.policy is None:
-                return _approve_proven(job, prove_signature(job, settings.keys))
+                return _approve_proven(
+                    job, prove_signature(job, settings.keys), now=local.now if local is not None else 0.0
+                )
             assert local is not None, "a policy is judged with what the agent knows"
             proven = prove_job(job, settings.keys, local)
         except VerificationError as error:
@@ -158,7 +161,7 @@ def _judge(
     job: Job, proven: ProvenJob, settings: VerificationSettings, policy: Policy, local: LocalFacts
 ) -> ApprovedJob | Refused:
     """A proven job by the policy."""
-    approved = _approve_proven(job, proven)
+    approved = _approve_proven(job, proven, now=local.now)
     judgement = judge_job(job, proven, policy, local)
     findings, applied = judgement.findings, judgement.applied
     observed = applied.mode is Mode.OBSERVE or settings.on_failure is OnFailure.WARN
@@ -175,6 +178,15 @@ def _judge(
         commit=judgement.facts.commit,
         branch=judgement.facts.branch,
         place=_place(judgement.facts),
+        start=request_start(
+            job,
+            proven,
+            now=local.now,
+            max_attempts=applied.max_attempts,
+            static_starts=applied.static_starts,
+            on_branch=applied.limits.on_branch,
+            observed=observed,
+        ),
         limits=applied.limits,
         section=applied.title,
         findings=findings,
@@ -261,7 +273,7 @@ def _finding_of(error: VerificationError) -> Finding:
     return Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
 
 
-def _approve_proven(job: Job, proven: ProvenJob) -> ApprovedJob:
+def _approve_proven(job: Job, proven: ProvenJob, *, now: float) -> ApprovedJob:
     signature = job.step.signature
     assert signature is not None  # it was verified
     key = proven.key
@@ -284,6 +296,7 @@ def _approve_proven(job: Job, proven: ProvenJob) -> ApprovedJob:
         checkout=proven.checkout,
         tree=proven.tree,
         seal_digest=proven.seal_digest,
+        start=request_start(job, proven, now=now),
         log=(
             "~~~ ✅ Job signature verified",
             f"signature: {signature.value}",

@@ -47,6 +47,7 @@ class Facts:
         organization, pipeline, commit, branch, tag, pull_request: from the proof where it covers them, else the
             server's word; empty when nobody says.
         proven: which of these names are proven.
+        is_static: the step was sealed outside a build: the seal says that it may run, and not for which build.
         repository: URL, proven unless the job is not verified at all.
         command: command text.
         plugins: plugins in order, sources in full form.
@@ -70,6 +71,7 @@ class Facts:
     now: float
     attempt: int = 1
     proven: frozenset[str] = frozenset()
+    is_static: bool = False
 
     @property
     def is_pull_request(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pipeseal.policy.environment import allowable
 from pipeseal.policy.facts import Proof
@@ -23,6 +23,7 @@ from pipeseal.policy.rules import (
     Rule,
     Scripts,
     SignedBy,
+    StaticChoice,
 )
 from pipeseal.policy.tables import Key, Place, TableReader
 
@@ -42,7 +43,16 @@ SHARED_KEYS: dict[str, Key] = {
     "repository-hooks": Key("boolean", "whether `.buildkite/hooks` of the repository may run; true without this key"),
     "server-variables": Key("texts", "further variables that the server may set; a free text becomes a variable too"),
     "informational-variables": Key("boolean", "false: jobs get no variable whose value is only the server's word"),
-    "max-attempts": Key("number", "how often a job may run, as far as the server admits it"),
+    "max-attempts": Key(
+        "number", "how often a job may start, as this agent's ledger counts; lowers what a seal allows"
+    ),
+    "static-steps": Key(
+        "branches|any|never",
+        "steps sealed outside a build: only commits held to `branches` (without this key too), any commit, or none",
+    ),
+    "static-starts": Key(
+        "number", "how often such a step may start for one commit, whatever builds the server tells of"
+    ),
 }
 TOP_KEYS: dict[str, Key] = {
     "version": Key("number", f"of this format, always {VERSION}"),
@@ -101,6 +111,9 @@ class _Reader(TableReader):
             self.refuse("allow", top, f"has {len(tables):,} sections; there can be {MAX_SECTIONS:,}")
         sections = tuple(self._section(table, index) for index, table in enumerate(tables))
         everywhere = self._shared(document, top, title="every job")
+        if everywhere.static_steps is None:
+            # A seal made outside a build does not say that it should run now: closed unless the file opens it.
+            everywhere = everywhere._replace(static_steps="branches")
         if (repositories := self.texts(document, "repositories", top)) is not None:
             self.not_empty(repositories, "repositories", top)
             everywhere = everywhere._replace(rules=(Repositories(repositories), *everywhere.rules))
@@ -164,6 +177,8 @@ class _Reader(TableReader):
             scripts_only=scripts,
             repository_hooks=self.boolean(table, "repository-hooks", place) is not False,
             on_branch=branches is not None,
+            static_steps=cast("StaticChoice | None", self.word(table, SHARED_KEYS, "static-steps", place) or None),
+            static_starts=self.number(table, "static-starts", place),
         )
 
     def _records(self, document: Mapping[str, Any]) -> Mapping[str, KeyRecord]:
@@ -199,6 +214,8 @@ class _Shared(NamedTuple):
     scripts_only: bool
     repository_hooks: bool
     on_branch: bool
+    static_steps: StaticChoice | None
+    static_starts: int | None
 
     def section(
         self,

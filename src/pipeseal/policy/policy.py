@@ -1,9 +1,10 @@
 """A whole policy: what holds for every job, sections for some of them, and which section a job belongs to.
 
-Sections may only make things stricter, apart from three choices that the more specific one decides: the mode, the
-proof, and which further variables the server may set. A job belongs to the first section that matches it; where
-there are sections, a job that none matches is refused. Matching uses proven facts alone: where a section asks for an
-organisation or pipeline that the job's proof does not cover, the job is refused rather than believed.
+Sections may only make things stricter, apart from choices that the more specific one decides: the mode, the proof,
+how often jobs and static steps may start, and which further variables the server may set. A job belongs to the first
+section that matches it; where there are sections, a job that none matches is refused. Matching uses proven facts
+alone: where a section asks for an organisation or pipeline that the job's proof does not cover, the job is refused
+rather than believed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from types import MappingProxyType
 
 from pipeseal.policy.facts import Facts, Finding
 from pipeseal.policy.patterns import NONE, Patterns
-from pipeseal.policy.rules import NO_LIMITS, KeyRecord, KeyRecords, Limits, Rule, unproven
+from pipeseal.policy.rules import (
+    NO_LIMITS,
+    Attempts,
+    KeyRecord,
+    KeyRecords,
+    Limits,
+    Rule,
+    StaticChoice,
+    StaticSteps,
+    unproven,
+)
 
 
 class Mode(Enum):
@@ -38,6 +49,7 @@ class Section:
         informational: whether jobs get informational variables; None to leave it.
         scripts_only, repository_hooks: see `Limits`.
         on_branch: see `Limits`.
+        static_steps, static_starts: see `StaticSteps`; None to leave it.
     """
 
     title: str
@@ -51,6 +63,8 @@ class Section:
     scripts_only: bool = False
     repository_hooks: bool = True
     on_branch: bool = False
+    static_steps: StaticChoice | None = None
+    static_starts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Applied:
         server_variables: what else the server may set.
         informational: whether the job gets informational variables.
         limits: for the runner.
+        static_starts: how often a static step may start for one commit; None without such a limit.
         findings: why no section could be applied; empty when one could.
     """
 
@@ -73,7 +88,13 @@ class Applied:
     server_variables: Patterns
     informational: bool
     limits: Limits
+    static_starts: int | None = None
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def max_attempts(self) -> int | None:
+        """How often a job may start, as the policy has it; None when it does not say."""
+        return next((rule.most for rule in self.rules if isinstance(rule, Attempts)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +155,19 @@ class Policy:
         rules += [rule for part in parts for rule in part.rules]
         modes = [part.mode for part in parts if part.mode is not None]
         informational = [part.informational for part in parts if part.informational is not None]
+        limits = self._limits(parts, facts)
+        choices = [part.static_steps for part in parts if part.static_steps is not None]
+        starts = next((part.static_starts for part in reversed(parts) if part.static_starts is not None), None)
+        if facts.is_static and (choices or starts is not None):
+            rules.append(StaticSteps(choices[-1] if choices else "branches", starts, limits.on_branch))
         return Applied(
             title=parts[-1].title,
             rules=(*self.switches, *_last_of_each(rules)),
             mode=modes[-1] if modes else Mode.ENFORCE,
             server_variables=sum((part.server_variables for part in parts), NONE),
             informational=informational[-1] if informational else True,
-            limits=self._limits(parts, facts),
+            limits=limits,
+            static_starts=starts,
             findings=findings,
         )
 

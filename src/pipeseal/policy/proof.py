@@ -15,7 +15,7 @@ from pipeseal.policy.facts import LocalFacts, Proof
 from pipeseal.signing.job import JobDiffers, verify_job_step
 from pipeseal.signing.keys.verification_keys import TrustedKey, VerificationKeys
 from pipeseal.signing.seal.compare import SealedStep, find_seal, verify_sealed_job
-from pipeseal.signing.seal.envelope import VARIABLE, ResolvedPlugin
+from pipeseal.signing.seal.envelope import VARIABLE, ResolvedPlugin, Seal
 from pipeseal.signing.seal.verify import verify_seal
 from pipeseal.signing.verify import VerifiedStep, verify_step
 
@@ -39,7 +39,7 @@ class ProvenJob:
         verified: the step's signature, proven.
         key: who made the proof.
         proof: what kind it is.
-        seal_digest: the seal's name in ledgers and receipts; empty without a seal.
+        seal: the seal, proven; None without one.
     """
 
     step: CommandStep
@@ -55,7 +55,12 @@ class ProvenJob:
     verified: VerifiedStep
     key: TrustedKey
     proof: Proof
-    seal_digest: str = ""
+    seal: Seal | None = None
+
+    @property
+    def seal_digest(self) -> str:
+        """The seal's name in ledgers and receipts; empty without a seal."""
+        return "" if self.seal is None else self.seal.digest
 
 
 def prove_signature(job: Job, keys: VerificationKeys) -> ProvenJob:
@@ -148,7 +153,7 @@ def prove_job(job: Job, keys: VerificationKeys, local: LocalFacts) -> ProvenJob:
         verified=verified,
         key=seal.key,
         proof=Proof.SEAL,
-        seal_digest=seal.digest,
+        seal=sealed.seal,
     )
 
 

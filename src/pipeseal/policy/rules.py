@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from pipeseal.errors import escape_control
 from pipeseal.policy.facts import Facts, Finding, Proof
@@ -298,7 +298,7 @@ class RequiredProof:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Not more attempts than this, as far as the server admits them."""
+    """Not more attempts than this. Judged here is what the server admits; the agent's ledger counts for itself."""
 
     name: ClassVar[str] = "max-attempts"
     most: int
@@ -314,6 +314,52 @@ class Attempts:
 
     def __str__(self) -> str:
         return f"at most {self.most} attempts"
+
+
+StaticChoice: TypeAlias = Literal["branches", "any", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticSteps:
+    """Steps sealed outside a build: they are an authorisation, and need a fact that the agent finds out by itself.
+
+    Parameters:
+        allowed: `branches`: only where the commit is held to an allowed branch; `any`: without such a fact too;
+            `never`: not at all.
+        starts: how often one may start for one commit; None without such a limit.
+        on_branch: whether this job's commit is held to an allowed branch.
+    """
+
+    name: ClassVar[str] = "static-steps"
+    allowed: StaticChoice
+    starts: int | None = None
+    on_branch: bool = False
+
+    def judge(self, facts: Facts) -> Finding | None:
+        if not facts.is_static:
+            return None
+        if self.allowed == "never":
+            why = "and this agent runs only what was sealed for its build"
+        elif self.allowed == "branches" and not self.on_branch:
+            why = "and no `branches` of the policy hold its commit to a branch: nothing says that it should run now"
+        elif self.starts is not None and not (self.on_branch and OBJECT_ID.admits(facts.commit)):
+            why = (
+                "and the policy limits its starts for one commit: that needs `branches`, and a commit that the job "
+                f"names in full, not {_quoted(facts.commit)}"
+            )
+        else:
+            return None
+        return Finding(
+            code="proof.static",
+            message=f"the step was sealed outside a build, {why}",
+            evidence={"commit": facts.commit},
+            fields=("build",),
+        )
+
+    def __str__(self) -> str:
+        words = {"branches": "only for commits of allowed branches", "any": "for any commit", "never": "none"}
+        limit = "" if self.starts is None else f", at most {self.starts} starts for one commit"
+        return f"steps sealed outside a build: {words[self.allowed]}{limit}"
 
 
 NO_PLUGINS = Plugins(NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -28,9 +29,11 @@ class VerifiedStep:
         environment: proven variables from outside the step.
         key: the trusted key that signed.
         signed_fields: names of everything the signature covers.
+        digest: SHA-256 of the signed payload in lower-case hex: the name of what was signed. It is the payload's and
+            not the signature's, since many signatures of one payload can be right.
     """
 
-    __slots__ = ("environment", "key", "repository_url", "signed_fields", "step")
+    __slots__ = ("digest", "environment", "key", "repository_url", "signed_fields", "step")
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class VerifiedStep:
         environment: Mapping[str, str],
         key: TrustedKey,
         signed_fields: tuple[str, ...],
+        digest: str,
     ) -> None:
         if proof is not _PROOF:
             raise TypeError("a VerifiedStep is made by verify_step, and by nothing else")
@@ -49,6 +53,7 @@ class VerifiedStep:
         self.environment = environment
         self.key = key
         self.signed_fields = signed_fields
+        self.digest = digest
 
     def __repr__(self) -> str:
         return f"<VerifiedStep signed by {self.key.kid!r}>"
@@ -111,4 +116,5 @@ def verify_step(
         ),
         key=key,
         signed_fields=tuple(values),
+        digest=sha256(payload).hexdigest(),
     )

@@ -228,6 +228,19 @@ ROWS: tuple[Code, ...] = (
         'Sign it again with `pipeseal`; or say `proof = "signature"` for the time of a migration.',
     ),
     Code(
+        "proof.static",
+        "sealed outside a build",
+        "The step was sealed once and for all (`tool sign`), not for this build: such a seal says that the step may "
+        "run, and nothing that the agent found out by itself says that it should run now, at this commit.",
+        (
+            "the policy has no `branches` that hold the commit of a static step to a branch",
+            "the build is of a pull request, whose commit is on no branch of the repository",
+            "the build names `HEAD` where the policy counts starts by commit (`static-starts`)",
+            "somebody has an old step run again, at a commit of their choice",
+        ),
+        'Name `branches` in the policy; or allow it for the pipelines that need it with `static-steps = "any"`.',
+    ),
+    Code(
         "attempt.too_many",
         "job that ran too often",
         "The server itself says that this job was tried more often than the policy allows.",
