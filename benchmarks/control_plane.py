@@ -9,9 +9,10 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from email.message import Message
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.generate import COMMIT, REPOSITORY_URL
@@ -20,6 +21,8 @@ from benchmarks.workspace import PIPESEAL
 
 READY = "Listening on "
 READY_SECONDS = 30
+STREAM_PATH = "/agentedge.v1.AgentEdgeService/StreamPings"
+_UNFINISHED = ("scheduled", "running")
 # More jobs than a build may have by default, in a longer text: 10,000 sealed steps with their matrices.
 LIMITS = (
     "--max-jobs-per-upload", "20000", "--max-jobs-per-build", "20000", "--max-upload-bytes", str(64 * 1024 * 1024),
@@ -86,6 +89,13 @@ class Server(AbstractContextManager["Server"]):
         return Connection(self.url + "/v2/organizations/local", f"Bearer {token}")
 
 
+class Answer(NamedTuple):
+    """Headers and body of an answer."""
+
+    headers: Message
+    content: bytes
+
+
 class Connection:
     """One kept-alive connection that speaks JSON.
 
@@ -96,6 +106,7 @@ class Connection:
 
     def __init__(self, base: str, authorization: str) -> None:
         parts = urlsplit(base)
+        self.netloc = parts.netloc
         self._http = http.client.HTTPConnection(parts.netloc, timeout=60)
         self._prefix = parts.path
         self.authorization = authorization
@@ -106,26 +117,38 @@ class Connection:
         Raises:
             CommandFailed: any status but 2xx.
         """
-        headers = {"Authorization": self.authorization}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        self._http.request(method, self._prefix + path, json.dumps(body) if body is not None else None, headers)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        content = self.fetch(method, path, data, headers).content
+        return json.loads(content) if content else None
+
+    def fetch(
+        self, method: str, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer as it is.
+
+        Raises:
+            CommandFailed: any status but 2xx, and 304 which has no content.
+        """
+        self._http.request(
+            method, self._prefix + path, data, {"Authorization": self.authorization, **(headers or {})}
+        )
         answer = self._http.getresponse()
         content = answer.read()
-        if answer.status // 100 != 2:
+        if answer.status // 100 != 2 and answer.status != 304:
             raise CommandFailed(f"{method} {self._prefix}{path}: {answer.status} {content[:500]!r}")
-        return json.loads(content) if content else None
+        return Answer(answer.headers, content)
 
     def close(self) -> None:
         self._http.close()
 
 
-def create_pipeline(rest: Connection, slug: str, steps: str) -> None:
+def create_pipeline(rest: Connection, slug: str, steps: str, *, repository: str = REPOSITORY_URL) -> None:
     """A pipeline whose settings hold `steps` (YAML or JSON text)."""
     body = {
         "name": slug,
         "slug": slug,
-        "repository": REPOSITORY_URL,
+        "repository": repository,
         "default_branch": "main",
         "configuration": steps,
     }
@@ -134,9 +157,69 @@ def create_pipeline(rest: Connection, slug: str, steps: str) -> None:
 
 def create_build(rest: Connection, slug: str, commit: str = COMMIT) -> int:
     """A new build; its number."""
-    body = {"commit": commit, "branch": "main", "message": "Measure"}
-    number: int = rest.call("POST", f"/pipelines/{slug}/builds", body)["number"]
+    number: int = start_build(rest, slug, commit)["number"]
     return number
+
+
+def start_build(rest: Connection, slug: str, commit: str = COMMIT) -> dict[str, Any]:
+    """A new build, as the server answers."""
+    body = {"commit": commit, "branch": "main", "message": "Measure"}
+    build: dict[str, Any] = rest.call("POST", f"/pipelines/{slug}/builds", body)
+    return build
+
+
+def log_path(build: Mapping[str, Any], slug: str) -> str:
+    """Where the text of the log of a build's first job is."""
+    return f"/pipelines/{slug}/builds/{build['number']}/jobs/{build['jobs'][0]['id']}/log.txt"
+
+
+def wait_for_output(rest: Connection, path: str, mark: bytes, *, seconds: float = 60) -> None:
+    """Follow a log until `mark` can be read in it.
+
+    Raises:
+        CommandFailed: the log ended without it, or nothing came.
+    """
+    seen = b""
+    end = time.monotonic() + seconds
+    while mark not in seen:
+        answer = rest.fetch("GET", f"{path}?offset={len(seen)}&wait=10")
+        seen += answer.content
+        if mark not in seen and (answer.headers["X-Log-Ended"] == "true" or time.monotonic() > end):
+            raise CommandFailed(f"the job did not print {mark!r}: {seen[-600:]!r}")
+
+
+def wait_for_build(rest: Connection, slug: str, number: int, *, seconds: float = 120) -> None:
+    """Wait until a build has passed, without asking again and again.
+
+    Raises:
+        CommandFailed: it did not pass, or not in time.
+    """
+    end = time.monotonic() + seconds
+    tag, state = "", "scheduled"
+    while True:
+        answer = rest.fetch("GET", f"/pipelines/{slug}/builds/{number}?wait=10", headers={"If-None-Match": tag})
+        state = json.loads(answer.content)["state"] if answer.content else state
+        if state == "passed":
+            return
+        if state not in _UNFINISHED or time.monotonic() > end:
+            raise CommandFailed(f"build {number} of {slug} is {state}")
+        tag = answer.headers["ETag"]
+
+
+def wait_for_all(rest: Connection, slug: str, *, seconds: float = 300) -> None:
+    """Wait until every build of a pipeline has passed.
+
+    Raises:
+        CommandFailed: one did not pass, or not in time.
+    """
+    end = time.monotonic() + seconds
+    # In this order: a build that is no longer scheduled is running at the second look, or ended.
+    while any(rest.call("GET", f"/pipelines/{slug}/builds?state={state}&per_page=1") for state in _UNFINISHED):
+        if time.monotonic() > end:
+            raise CommandFailed(f"the builds of {slug} did not end within {seconds} s")
+        time.sleep(0.02)
+    if failed := rest.call("GET", f"/pipelines/{slug}/builds?state=failed&per_page=1"):
+        raise CommandFailed(f"build {failed[0]['number']} of {slug} failed")
 
 
 class PretendAgent:
@@ -187,3 +270,13 @@ class PretendAgent:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def streams_pings(rest: Connection) -> bool:
+    """Whether the server answers the stock agent's streaming pings."""
+    connection = http.client.HTTPConnection(rest.netloc, timeout=10)
+    try:
+        connection.request("POST", STREAM_PATH, b"", {"Content-Type": "application/grpc+proto"})
+        return connection.getresponse().status != 404
+    finally:
+        connection.close()

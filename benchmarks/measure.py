@@ -99,21 +99,36 @@ def alternate(ours: Side, peer: Side | None, *, pairs: int, budget_seconds: floa
         budget_seconds: stop early once this is used up, but not before `fewest` pairs.
         fewest: the smallest number of pairs worth a median.
     """
+    sides = [ours] if peer is None else [ours, peer]
+    series, idle = alternate_all(sides, rounds=pairs, budget_seconds=budget_seconds, fewest=fewest)
+    return Pairs(series[0], series[1] if peer else None, idle)
+
+
+def alternate_all(
+    sides: Sequence[Side], *, rounds: int, budget_seconds: float, fewest: int = 5
+) -> tuple[list[Series], float]:
+    """Run any number of sides in turn (A B C A B C ...) after one unmeasured round.
+
+    Parameters:
+        sides: take one sample each.
+        rounds, budget_seconds, fewest: as for `alternate`.
+
+    Returns:
+        A series for each side, and the share of the machine that nobody else used.
+    """
     wait_until_quiet()
-    ours()
-    if peer:
-        peer()
-    mine, theirs = Series(), Series()
+    for side in sides:
+        side()
+    series = [Series() for _ in sides]
     start, busy_before, own_before = time.monotonic(), _busy_seconds(), _own_seconds()
-    for number in range(1, pairs + 1):
-        mine.samples.append(ours())
-        if peer:
-            theirs.samples.append(peer())
+    for number in range(1, rounds + 1):
+        for side, taken in zip(sides, series, strict=True):
+            taken.samples.append(side())
         if number >= fewest and time.monotonic() - start > budget_seconds:
             break
     wall = time.monotonic() - start
     others = max(0.0, _busy_seconds() - busy_before - (_own_seconds() - own_before))
-    return Pairs(mine, theirs if peer else None, max(0.0, 1 - others / (wall * CORES)))
+    return series, max(0.0, 1 - others / (wall * CORES))
 
 
 def run_command(
@@ -216,6 +231,25 @@ def process_cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / CLOCK_TICKS
 
 
+def descendants(pid: int) -> list[int]:
+    """The process and all that it started and that still run."""
+    found = [pid]
+    for parent in found:
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # it has just ended
+                found += [int(word) for word in path.read_text().split()]
+    return found
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of all below it so far, those that were waited for included."""
+    total = 0.0
+    for process in descendants(pid):
+        with suppress(OSError):
+            total += process_cpu_seconds(process)
+    return total
+
+
 def wait_until_quiet() -> float:
     """Wait, for a bounded time, until most of the machine is idle; the idle share last seen."""
     end = time.monotonic() + QUIET_SECONDS
@@ -236,7 +270,4 @@ def _busy_seconds() -> float:
 
 def _own_seconds() -> float:
     """CPU seconds of this process and its children so far, those that still run (workers, servers) included."""
-    times = os.times()
-    lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    running = sum(process_cpu_seconds(int(pid)) for pids in lists for pid in pids)
-    return times.user + times.system + times.children_user + times.children_system + running
+    return tree_cpu_seconds(os.getpid())

@@ -3,6 +3,8 @@
 - `go`: the program in `benchmarks/peer`, on the published Go module go-pipeline; built with the Go on PATH.
 - `buildkite-agent`: the stock agent; named by PIPESEAL_BUILDKITE_AGENT, else on PATH, else built from its published
   module, as `benchmarks/stock_agent/go.mod` and `go.sum` pin it; with the Go on PATH too.
+- `buildbot`: Buildbot's master and worker from PyPI, as `benchmarks/buildbot_peer/requirements.txt` pins them, in a
+  virtual environment of their own; for benchmarks only.
 - `git`: on PATH.
 
 Built programs are kept in `.peers/` at the top of the checkout; `python -m benchmarks.peers` builds all of them. With
@@ -83,6 +85,34 @@ def find_stock_agent(*, may_build: bool = False) -> Peer:
     return _built_by_go("buildkite-agent", "buildkite-agent", sources, STOCK_AGENT_MODULE, may_build=may_build)
 
 
+def find_buildbot(*, may_build: bool = False) -> Peer:
+    """The folder with Buildbot's programs, `buildbot` and `buildbot-worker`.
+
+    Parameters:
+        may_build: install it when it is not there, some 40 packages; also done when peers are required.
+    """
+    requirements = ROOT / "benchmarks" / "buildbot_peer" / "requirements.txt"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(version.encode() + requirements.read_bytes()).hexdigest()[:16]
+    target = PEERS / f"buildbot-{digest}"
+    PEERS.mkdir(exist_ok=True)
+    with (PEERS / "buildbot.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Programs of a virtual environment know where they lie, so it is not moved into its place when it is whole.
+        whole = target / "whole"
+        if not whole.exists():
+            if not (may_build or peers_are_required()):
+                return Peer("buildbot", None, "not installed yet: `python -m benchmarks.peers` does")
+            pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
+            problem = _run([sys.executable, "-m", "venv", "--clear", str(target)], cwd=PEERS) or _run(
+                [*pip, "--requirement", str(requirements)], cwd=PEERS
+            )
+            if problem:
+                return Peer("buildbot", None, f"it could not be installed: {problem}")
+            whole.touch()
+    return Peer("buildbot", target / "bin", f"installed as {target.relative_to(ROOT)}")
+
+
 def find_git() -> Peer:
     """git, from PATH."""
     git = shutil.which("git")
@@ -92,7 +122,13 @@ def find_git() -> Peer:
 FINDERS: dict[str, Callable[[], Peer]] = {
     "go": find_go_peer,
     "buildkite-agent": find_stock_agent,
+    "buildbot": find_buildbot,
     "git": find_git,
+}
+# Peers that take a while to get, so that tests do without them unless they are required.
+SLOW: dict[str, Callable[[], Peer]] = {
+    "buildkite-agent": lambda: find_stock_agent(may_build=True),
+    "buildbot": lambda: find_buildbot(may_build=True),
 }
 
 
@@ -148,7 +184,7 @@ def _version_of(program: str, *arguments: str) -> str:
 
 def main() -> int:
     """Find or build every peer and say where it is; the number of those that are missing."""
-    found = [find_stock_agent(may_build=True) if name == "buildkite-agent" else find_peer(name) for name in FINDERS]
+    found = [SLOW.get(name, find)() for name, find in FINDERS.items()]
     for peer in found:
         print(f"{peer.name}: {'' if peer.path else 'MISSING: '}{peer.detail}", flush=True)
     return sum(peer.path is None for peer in found)

@@ -7,6 +7,7 @@ import os
 import site
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,19 @@ class Workspace:
         directory: empty, removed by the caller.
         go: the Go program on go-pipeline.
         stock: the stock agent.
+        buildbot: the folder with Buildbot's programs.
         pairs: how many pairs a row takes when it is quick.
         budget_seconds: a row stops early after this, with at least 5 pairs.
+        soak_minutes: how long the row `soak` takes.
     """
 
     directory: Path
     go: peers.Peer
     stock: peers.Peer
+    buildbot: peers.Peer
     pairs: int
     budget_seconds: float
+    soak_minutes: float = 30.0
 
     @property
     def env(self) -> dict[str, str]:
@@ -103,6 +108,10 @@ class Workspace:
             .stdout.decode()
             .strip()
         )
+
+    def fresh(self, name: str) -> Path:
+        """A path that does not exist yet."""
+        return self.directory / f"{name}-{time.monotonic_ns()}"
 
     def pipeline(self, size: str) -> Path:
         """The generated pipeline of `size` (a name in `SIZES`) as a YAML file."""
