@@ -23,6 +23,7 @@ from pipeseal.errors import PipesealError
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make keys and an agent configuration, and say what to do next."),
     "demo": ("demo", "Watch a pipeline be signed and run, then four attacks be refused."),
+    "drill": ("drill", "Attack an agent with a malicious control plane, and see that nothing gets through."),
     "server": ("server", "Run a control plane."),
     "agent start": ("agent_start", "Run an agent that verifies every job before it runs it."),
     "pipeline upload": ("pipeline_upload", "Sign a pipeline and upload it to the build of the current job."),

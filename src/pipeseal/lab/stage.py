@@ -77,27 +77,51 @@ class Actors:
     Parameters:
         directory: where their logs go, one file each.
         environment: variables added to the processes' environment.
+        inherit: whether they get this process's variables too.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str] | None = None, *, inherit: bool = True
+    ) -> None:
         self._directory = directory
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**(os.environ if inherit else {}), **(environment or {})}
         self._running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def __enter__(self) -> Actors:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End them all: politely, and after five seconds for certain."""
         for process, _log in self._running.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 5
-        for process, log in self._running.values():
-            try:
-                process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            log.close()
+        for name in list(self._running):
+            self._wait(name, deadline)
+
+    def stop(self, name: str) -> None:
+        """End one of them."""
+        self._running[name][0].send_signal(signal.SIGTERM)
+        self._wait(name, time.monotonic() + 5)
+
+    def is_running(self, name: str) -> bool:
+        """Whether one of them has not ended by itself."""
+        return name in self._running and self._running[name][0].poll() is None
+
+    def process_id(self, name: str) -> int:
+        """The process id of one of them."""
+        return self._running[name][0].pid
+
+    def _wait(self, name: str, deadline: float) -> None:
+        process, log = self._running.pop(name)
+        try:
+            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
 
     def log_file(self, name: str) -> Path:
         """Where what `name` prints goes."""
@@ -133,13 +157,32 @@ class Actors:
         last = self.log_file(name).read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         raise Unavailable("stage.not_ready", f"{name} did not get ready", evidence={"it said": " / ".join(last)})
 
-    def run(self, arguments: Sequence[str], *, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `pipeseal ARGUMENTS` to its end and return what it printed."""
-        return subprocess.run(
-            [sys.executable, "-m", "pipeseal", *arguments],
-            cwd=directory,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: Path | None = None,
+        timeout_seconds: float | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `pipeseal ARGUMENTS` to its end and return what it printed.
+
+        Parameters:
+            directory: where; here when None.
+            timeout_seconds: then it is killed, and its status is -9.
+            environment: further variables.
+        """
+        words = [sys.executable, "-m", "pipeseal", *arguments]
+        try:
+            return subprocess.run(
+                words,
+                cwd=directory,
+                env={**self._environment, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout_seconds,
+            )
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(words, -9, "", f"still running after {timeout_seconds} s")

@@ -70,4 +70,29 @@ ROWS: tuple[Code, ...] = (
         ("the machine is very busy", "a port or folder could not be used; the message holds what the process said"),
         "Read what the process said, mend that, and run the command again.",
     ),
+    Code(
+        "drill.twin",
+        "the honest twin did not run",
+        "A drill runs each attack beside the same job without the lie. That honest job did not run, so no refusal "
+        "would prove anything.",
+        (
+            "the policy or a switch of your agent refuses such jobs; the message holds the code",
+            "git or a shell is missing",
+            "an attack before has broken the agent",
+        ),
+        "Read why it was refused; with --agent-config, name a repository and pipeline that your policy allows.",
+    ),
+    Code(
+        "drill.got_through",
+        "an attack got through",
+        "An attack of the drill was not refused as it has to be, ran something, or got at a file, a connection or a "
+        "secret that it must not have.",
+        (
+            "your settings only observe, or do not ask for what this attack needs to be refused",
+            "the machine is so busy that an answer came too late",
+            "a fault in the agent",
+        ),
+        "The message says what happened, docs/security/attacks.md which setting matters. Run it again "
+        "with --scenario and --keep to look at it.",
+    ),
 )

@@ -1,0 +1,23 @@
+"""Every attack of the drill, in the catalogue's order; one file a family."""
+
+from __future__ import annotations
+
+from pipeseal.lab.attacks.a_signed_fields import SCENARIOS as A
+from pipeseal.lab.attacks.b_job_and_step import SCENARIOS as B
+from pipeseal.lab.scenario import Scenario
+
+# Letter of a group to what it is about.
+GROUPS = {
+    "A": "what was signed is changed",
+    "B": "the job says other things than its step",
+    "C": "variables",
+    "D": "other code",
+    "E": "replays and relocation",
+    "F": "formats: JWS, JWK, JSON",
+    "G": "asking the signer",
+    "J": "answers to the agent itself",
+    "K": "what leaves",
+    "L": "keys",
+}
+
+SCENARIOS: tuple[Scenario, ...] = (*A, *B)

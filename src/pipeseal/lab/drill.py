@@ -1,0 +1,475 @@
+"""The drill: a malicious control plane, a real agent, and every attack of the registry against it.
+
+For each attack: the honest twin of its job has run to completion, then the attack is made. It passes only when the
+refusal carries the expected code, at the server, in the job's log and in the agent's; nothing of the job started; and
+nobody read or changed a sentinel, touched a trap, or sent a seeded secret anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote
+
+from pipeseal.errors import PipesealError, VerificationError
+from pipeseal.lab.ground import Ground
+from pipeseal.lab.honest import KINDS, JobDocument, Kind, make_job
+from pipeseal.lab.hostile_server import HostileServer, JobRecord, Trap
+from pipeseal.lab.scenario import Attempt, Scenario, Stops
+from pipeseal.lab.stage import Actors
+
+JOB_SECONDS = 30.0
+MAIN = "runner"
+Settings: TypeAlias = Mapping[str, str | bool]
+# Variables that differ between two runs of one step although nothing is wrong.
+VOLATILE = frozenset(
+    {
+        "BUILDKITE_JOB_ID", "BUILDKITE_BUILD_ID", "BUILDKITE_STEP_ID", "BUILDKITE_AGENT_ACCESS_TOKEN",
+        "BUILDKITE_AGENT_PID", "PIPESEAL_SEAL", "BUILDKITE_AGENT_JOB_API_SOCKET", "BUILDKITE_AGENT_JOB_API_TOKEN",
+        "BUILDKITE_ENV_FILE", "BUILDKITE_ENV_JSON_FILE",
+    }
+)  # fmt: skip
+
+
+class State(Enum):
+    """How a scenario ended."""
+
+    REFUSED = "refused"
+    IGNORED = "ignored"
+    GOT_THROUGH = "got through"
+    NOT_SHOWN = "not shown"
+    NOT_YET = "not yet"
+
+
+class Result(NamedTuple):
+    """How a scenario ended.
+
+    Parameters:
+        scenario: which.
+        state: `IGNORED`: what was changed is not looked at by construction, and it ran like its honest twin.
+            `NOT_SHOWN`: its honest twin did not run, so that a refusal would prove nothing.
+        codes: of the refusals that came, each once.
+        attempts: how many jobs or answers were lied about.
+        problem: what got through, or what could not be shown; empty when all is well.
+        checked: what was looked at, in a few words each.
+        seconds: how long it took.
+    """
+
+    scenario: Scenario
+    state: State
+    codes: tuple[str, ...] = ()
+    attempts: int = 0
+    problem: str = ""
+    checked: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the attack got nothing."""
+        return self.state in (State.REFUSED, State.IGNORED)
+
+
+class Execution(NamedTuple):
+    """What a command saw when it ran: everything that must be a function of the sealed step and local settings."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: str
+    commit: str
+    files: str
+    ran: tuple[str, ...]
+
+
+class Drill:
+    """A ground, a malicious control plane and agents, until closed.
+
+    Parameters:
+        folder: an empty folder; everything is made below it.
+
+    Attributes:
+        ground, server, trap: see there.
+        actors: processes that were started; gone at the end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ground = Ground(folder / "ground")
+        self.server = HostileServer(self.ground.registration_token)
+        self.trap = Trap()
+        self.logs = folder / "logs"
+        self.logs.mkdir()
+        path = os.pathsep.join([str(self.ground.bin), os.environ.get("PATH", os.defpath)])
+        variables = {"PATH": path, "HOME": str(self.ground.home), "LANG": "C.UTF-8", **self.ground.agent_environment}
+        self.actors = Actors(self.logs, variables, inherit=False)
+        self.agents: dict[str, tuple[str, str]] = {}
+        self._twins: dict[str, Execution] = {}
+        self._checked_requests = 0
+        # Of the scenario that is being played: codes that came, how often something was tried, what was looked at.
+        self.codes: list[str] = []
+        self.attempts = 0
+        self._checked: dict[str, None] = {}
+        self.server.secrets["deploy-key"] = self.ground.seed("the job's DEPLOY_KEY")
+
+    def __enter__(self) -> Drill:
+        self.start_agent(MAIN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that runs."""
+        self.actors.close()
+        self.server.close()
+        self.trap.close()
+        self.ground.watch.close()
+
+    # --- agents -----------------------------------------------------------------------------------------------------
+
+    def agent_folder(self, name: str) -> Path:
+        """Where an agent has its settings, builds and plugins."""
+        return self.folder / "agents" / name
+
+    def write_settings(self, name: str, settings: Settings, policy_text: str = "") -> Path:
+        """A configuration file for one more agent.
+
+        Parameters:
+            name: the agent's.
+            settings: option to value, on top of the drill's own; an empty text takes one away.
+            policy_text: its policy; the ground's when empty.
+        """
+        folder = self.agent_folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        policy, token = folder / "policy.toml", folder / "token"
+        policy.write_text(policy_text or self.ground.policy(), encoding="utf-8")
+        token.write_text(self.ground.registration_token, encoding="utf-8")
+        chosen: dict[str, str | bool] = {
+            "endpoint": self.server.endpoint,
+            "token": f"file://{token}",
+            "name": name,
+            "tags": ",".join(f"{key}={value}" for key, value in self.ground.tags.items()),
+            "verification-jwks-file": str(self.ground.keys / "verification.json"),
+            "policy-file": str(policy),
+            "build-path": str(folder / "builds"),
+            "plugins-path": str(folder / "plugins"),
+            "hooks-path": str(self.ground.hooks),
+            "sockets-path": str(folder / "sockets"),
+            "decision-log": str(folder / "decisions"),
+            "checkout-attempts": "1",
+            "cancel-grace-period": "2",
+            **settings,
+        }
+        lines = [f'{key}="{_words(value)}"\n' for key, value in chosen.items() if value != ""]
+        path = folder / "agent.cfg"
+        path.write_text("".join(lines), encoding="utf-8")
+        for file in (policy, token, path):
+            file.chmod(0o600)
+        return path
+
+    def start_agent(self, name: str, settings: Settings | None = None, policy_text: str = "") -> None:
+        """Start one more agent and wait until it asks for jobs.
+
+        Parameters:
+            name, settings, policy_text: as in `write_settings`.
+
+        Raises:
+            Unavailable: it does not get ready (code `stage.not_ready`).
+        """
+        path = self.write_settings(name, settings or {}, policy_text)
+        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Waiting for jobs")
+        identity = next(
+            (agent for agent in reversed(list(self.server.agents.values())) if agent[0] == name), (name, "")
+        )
+        self.agents[name] = identity
+
+    def stop_agent(self, name: str) -> None:
+        """End an agent that was started."""
+        self.actors.stop(name)
+
+    def must_not_start(
+        self, name: str, settings: Settings, code: str, prepare: Callable[[Path], None] | None = None
+    ) -> None:
+        """An agent with these settings has to refuse to start.
+
+        Parameters:
+            name: of the agent, not used by another.
+            settings: as in `write_settings`.
+            code: that it must say.
+            prepare: changes files in the agent's folder first.
+        """
+        path = self.write_settings(name, settings)
+        if prepare is not None:
+            prepare(self.agent_folder(name))
+        self.attempts += 1
+        done = self.actors.run(["agent", "start", "--config", str(path)], timeout_seconds=JOB_SECONDS)
+        text = done.stdout + done.stderr
+        (self.logs / f"{name}.log").write_text(text, encoding="utf-8")
+        self.must(done.returncode != 0, "the agent started")
+        self.must(f"[{code}]" in text, f"the agent did not start, and did not say {code}: {text.strip()[-300:]}")
+        self.must(
+            name not in {agent for agent, _ in self.server.agents.values()},
+            "the agent introduced itself to the server",
+        )
+        self.note_code(code)
+        self._checked["the agent did not start"] = None
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    def honest(self, kind: str | Kind, agent: str = MAIN) -> JobDocument:
+        """A new honest job for an agent.
+
+        Parameters:
+            kind: a row of `honest.KINDS`, or one of its own.
+        """
+        return make_job(self.ground, KINDS[kind] if isinstance(kind, str) else kind, self.agents[agent])
+
+    def offer(self, job: JobDocument | bytes, agent: str = MAIN, *, job_id: str = "") -> JobRecord:
+        """Have an agent be offered a job, and do not wait.
+
+        Parameters:
+            job: what accepting answers.
+            job_id: what the job is offered as; its own id when empty.
+        """
+        if isinstance(job, bytes):
+            return self.server.give(job, job_id, agent)
+        return self.server.give(_render(job), job_id or str(job["id"]), agent)
+
+    def send(self, job: JobDocument | bytes, agent: str = MAIN, *, job_id: str = "") -> JobRecord:
+        """Have an agent take a job, and wait for its end."""
+        return self.wait(self.offer(job, agent, job_id=job_id))
+
+    def wait(self, record: JobRecord, seconds: float = JOB_SECONDS) -> JobRecord:
+        """Wait for the end of a job that was offered."""
+        if not record.finished.wait(seconds):
+            raise _got_through(f"the agent did not finish the job within {seconds:.0f} s")
+        return record
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    def must(self, condition: bool, problem: str, checked: str = "") -> None:
+        """Something that has to be so; `problem` says what is when it is not, and `checked` what was looked at."""
+        if not condition:
+            raise _got_through(problem)
+        if checked:
+            self._checked[checked] = None
+
+    def must_refuse(
+        self, record: JobRecord, codes: Iterable[str] = (), stops: Stops = Stops.BEFORE, what: str = ""
+    ) -> None:
+        """A job has to be refused with one of the codes, visibly, and in time.
+
+        Parameters:
+            record: the job, finished.
+            codes: any will do when empty.
+            stops: how far it may have got.
+            what: words for messages.
+        """
+        self.attempts += 1
+        words, code = f"{what}: " if what else "", record.code
+        ran = self.ground.ran(record.id)
+        self.must(bool(code), f"{words}the job was not refused; {self._fate(record, ran)}")
+        wanted = tuple(codes)
+        self.must(not wanted or code in wanted, f"{words}refused with {code}, and not with {' or '.join(wanted)}")
+        harmless = {"git", "operator's-hook"} if stops is Stops.AT_CHECKOUT else set()
+        began = [who for who in ran if who not in harmless]
+        self.must(not began, f"{words}refused, and yet {', '.join(dict.fromkeys(began))} ran")
+        if record.started:
+            self.must(code in record.log, f"{words}the job's log does not say {code}")
+        log = self.actors.log_file(record.agent).read_text(encoding="utf-8", errors="replace")
+        told = log.partition(f"Refused job {record.id}")[2][:4000]
+        self.must(code in told, f"{words}the agent's log does not say {code}")
+        self.note_code(code)
+        self._checked[stops.value] = None
+
+    def note_code(self, code: str) -> None:
+        """A refusal came with this code."""
+        if code not in self.codes:
+            self.codes.append(code)
+
+    def must_run(self, record: JobRecord, kind: str | None = None, what: str = "") -> Execution:
+        """A job has to have run to completion; like its honest twin, when `kind` is given."""
+        words = f"{what}: " if what else ""
+        ran = self.ground.ran(record.id)
+        exit_status = (record.finish or {}).get("exit_status")
+        self.must(
+            exit_status == "0" and not record.code and "command" in ran,
+            f"{words}the honest job did not run; {self._fate(record, ran)}",
+        )
+        execution = self.execution(record)
+        self.must("attack" not in ran, f"{words}the attacker's program ran")
+        if kind is not None:
+            self.attempts += 1
+            self._must_be_alike(execution, self.twin(kind), words)
+            self._checked[Stops.NEVER.value] = None
+        return execution
+
+    def twin(self, kind: str, *, again: bool = False) -> Execution:
+        """What the honest job of a kind does; it is run if it has not been, or if it has to be run again."""
+        if again or kind not in self._twins:
+            record = self.send(self.honest(kind))
+            try:
+                self._twins[kind] = self.must_run(record)
+            except VerificationError as error:
+                raise VerificationError("drill.twin", f"honest twin `{kind}`: {error.message}") from None
+        return self._twins[kind]
+
+    def execution(self, record: JobRecord) -> Execution:
+        """What the command of a job saw."""
+        folder = self.ground.records / record.id
+        pairs = (
+            pair.partition("=") for pair in (folder / "environment").read_text("utf-8", "replace").split("\0") if pair
+        )
+        return Execution(
+            argv=tuple((folder / "argv").read_text("utf-8", "replace").split("\0")[:-1]),
+            environment={name: value for name, _, value in pairs},
+            directory=(folder / "directory").read_text("utf-8").strip(),
+            commit=(folder / "commit").read_text("utf-8"),
+            files=(folder / "files").read_text("utf-8"),
+            ran=tuple(who for who in self.ground.ran(record.id) if who != "git"),
+        )
+
+    def _must_be_alike(self, one: Execution, twin: Execution, words: str) -> None:
+        names = (set(one.environment) | set(twin.environment)) - VOLATILE
+        differ = sorted(
+            name
+            for name in names
+            if one.environment.get(name) != twin.environment.get(name) and not name.endswith("_FILE")
+        )
+        self.must(not differ, f"{words}the command saw other variables than its honest twin: {', '.join(differ)}")
+        for part in ("argv", "directory", "commit", "files", "ran"):
+            self.must(getattr(one, part) == getattr(twin, part), f"{words}it ran with another {part} than its twin")
+
+    def _fate(self, record: JobRecord, ran: list[str]) -> str:
+        finish = record.finish or {}
+        refused = f", refused with {record.code}" if record.code else ""
+        who = ", ".join(dict.fromkeys(ran)) or "nothing"
+        return f"exit status {finish.get('exit_status', 'none')}{refused}; ran: {who}"
+
+    def must_be_clean(self) -> None:
+        """Nobody touched a sentinel or a trap, and no seeded secret left in any request so far."""
+        touched = self.ground.watch.touched()
+        self.must(not touched, f"sentinels were touched: {'; '.join(touched[:3])}")
+        reached, self.trap.touched[:] = list(self.trap.touched), []
+        self.must(not reached, f"somebody reached the trap: {reached[0][:100]!r}" if reached else "")
+        requests = self.server.requests[self._checked_requests :]
+        self._checked_requests += len(requests)
+        for request in requests:
+            sent = b"\n".join(
+                [request.path.encode("utf-8", "replace"), json.dumps(dict(request.query)).encode(), request.content]
+                + [f"{name}: {value}".encode() for name, value in request.headers.items()]
+            )
+            for secret in self.ground.secrets:
+                leaked = next((form for form in spellings(secret.value) if form in sent), None)
+                self.must(leaked is None, f"{request.method} {request.path} carried the secret of {secret.place}")
+            token = self.ground.registration_token.encode()
+            self.must(
+                token not in sent or request.path == "/v3/register",
+                f"{request.method} {request.path} carried the registration token",
+            )
+
+    def write_requests(self) -> None:
+        """Every request of the drill into `requests.jsonl`, for people who keep the folder."""
+        with (self.folder / "requests.jsonl").open("w", encoding="utf-8") as file:
+            for request in self.server.requests:
+                shown = {
+                    "method": request.method,
+                    "path": request.path,
+                    "query": dict(request.query),
+                    "headers": dict(request.headers),
+                    "body": request.content.decode("utf-8", "replace"),
+                }
+                file.write(json.dumps(shown) + "\n")
+
+    # --- scenarios --------------------------------------------------------------------------------------------------
+
+    def run(self, scenario: Scenario) -> Result:
+        """Try one scenario."""
+        begun = time.monotonic()
+        self.codes, self.attempts, self._checked = [], 0, {}
+        self.ground.forget_notes()
+        if scenario.not_yet:
+            return Result(scenario, State.NOT_YET, problem=scenario.not_yet)
+        state, problem = State.REFUSED, ""
+        try:
+            if scenario.attempts is not None:
+                self._attempt_all(scenario, scenario.attempts(self.ground))
+            if scenario.play is not None:
+                scenario.play(self)
+            self.must(self.attempts > 0, "the scenario tried nothing")
+            self.must_be_clean()
+            state = State.REFUSED if self.codes else State.IGNORED
+        except PipesealError as error:
+            problem = error.message
+            state = State.NOT_SHOWN if error.code in ("drill.twin", "stage.not_ready") else State.GOT_THROUGH
+        finally:
+            self.server.interfere = lambda _request: None
+        seconds = time.monotonic() - begun
+        return Result(scenario, state, tuple(self.codes), self.attempts, problem, tuple(self._checked), seconds)
+
+    def _attempt_all(self, scenario: Scenario, attempts: Iterable[Attempt]) -> None:
+        """All at once into the agent's queue, after the twins of all: it takes one after the other."""
+        told: list[tuple[Attempt, JobRecord]] = []
+        attempts = list(attempts)
+        for kind in dict.fromkeys(attempt.job for attempt in attempts):
+            self.twin(kind)
+        for attempt in attempts:
+            job = self.honest(attempt.job)
+            told.append((attempt, self.offer(attempt.lie(job), job_id=str(job["id"]))))
+        for attempt, record in told:
+            self.wait(record)
+            if attempt.stops is Stops.NEVER:
+                self.must_run(record, attempt.job, attempt.what)
+            else:
+                self.must_refuse(record, attempt.codes or scenario.codes, attempt.stops, attempt.what)
+
+
+def spellings(value: str) -> tuple[bytes, ...]:
+    """A secret's text, and the common ways to write it otherwise."""
+    plain = value.encode()
+    # Without the characters whose base64 depends on what follows.
+    encoded = base64.b64encode(plain[: len(plain) // 3 * 3])
+    return tuple({plain, encoded, plain.hex().encode(), quote(value, safe="").encode(), plain[::-1]})
+
+
+def _render(job: JobDocument) -> bytes:
+    return json.dumps(job).encode()
+
+
+def _words(value: str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _got_through(problem: str) -> VerificationError:
+    return VerificationError("drill.got_through", problem)
+
+
+def run_all(folder: Path, scenarios: Iterable[Scenario], tell: Callable[[Result], object]) -> list[Result]:
+    """Try scenarios, one after the other, on one ground.
+
+    After each group the honest twin is run once more: an agent that an attack has broken would refuse anything.
+
+    Parameters:
+        folder: an empty folder.
+        tell: gets each result as it comes.
+
+    Raises:
+        Unavailable: the agent does not start (code `stage.not_ready`).
+        VerificationError: the honest twin does not run, before or after attacks (code `drill.twin`).
+    """
+    results: list[Result] = []
+    with Drill(folder) as drill:
+        for _, group in groupby(scenarios, key=lambda scenario: scenario.group):
+            for scenario in group:
+                result = drill.run(scenario)
+                tell(result)
+                results.append(result)
+            drill.twin("sealed", again=True)
+        drill.write_requests()
+    return results
