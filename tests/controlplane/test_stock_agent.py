@@ -52,26 +52,40 @@ def make_repository(folder: Path) -> Path:
 
 
 @contextmanager
-def stock_agent(running: RunningServer, folder: Path, *options: str) -> Iterator[None]:
-    """The agent as a process, killed at the end."""
+def stock_agent(
+    running: RunningServer, folder: Path, *options: str, url: str = "", bootstrap: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The agent as a process, killed at the end.
+
+    Parameters:
+        folder: for its files; agents may share it.
+        url: of the server, where it is not the server's own.
+        bootstrap: what it runs for a job, in place of its own program for that.
+    """
     program = find_peer("buildkite-agent").path
     assert program is not None
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUILDKITE")}
-    (folder / "hooks").mkdir()
+    (folder / "hooks").mkdir(exist_ok=True)
     command = [
         str(program),
         "start",
         "--endpoint",
-        f"{running.api.url}/v3",
+        f"{url or running.api.url}/v3",
         "--token",
         running.api.registration_token,
     ]
     command += ["--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")]
-    command += ["--plugins-path", str(folder / "plugins"), "--bootstrap-script", f"{program} bootstrap", *options]
-    with (folder / "agent.log").open("wb") as log:
+    command += [
+        "--plugins-path",
+        str(folder / "plugins"),
+        "--bootstrap-script",
+        bootstrap or f"{program} bootstrap",
+        *options,
+    ]
+    with (folder / "agent.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=kept, start_new_session=True)
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait(10)

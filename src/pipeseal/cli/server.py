@@ -43,6 +43,9 @@ def default_data_folder() -> Path:
     "--organization", default="local", envvar="PIPESEAL_SERVER_ORGANIZATION", help="Slug of the organisation."
 )
 @click.option("--ping-hold", type=click.FloatRange(0, 50), default=25.0, help="Seconds an idle agent's ping is held.")
+@click.option(
+    "--streaming-pings/--no-streaming-pings", default=True, help="Tell agents that can listen on a stream what to do."
+)
 @click.option("--ping-interval", type=click.IntRange(1), default=1, help="Seconds between pings, told to agents.")
 @click.option(
     "--job-status-interval", type=click.IntRange(1), default=1, help="Seconds between looks at a job's state."
@@ -80,6 +83,7 @@ def server(
     url: str,
     organization: str,
     ping_hold: float,
+    streaming_pings: bool,
     ping_interval: int,
     job_status_interval: int,
     heartbeat_interval: int | None,
@@ -136,6 +140,7 @@ def server(
         # Three beats fit into the time after which an agent is lost, so that one may be late.
         heartbeat_interval=heartbeat_interval or max(1, min(60, int(heartbeat_timeout / 3))),
         ping_hold=ping_hold,
+        streaming_pings=streaming_pings,
         notify_http=notify_http,
         notify_networks=notify_network,
         heartbeat_timeout=heartbeat_timeout,

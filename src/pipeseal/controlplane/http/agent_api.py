@@ -21,7 +21,7 @@ from pipeseal.agentapi.messages import (
 )
 from pipeseal.agentapi.routes import ROUTES, Token
 from pipeseal.controlplane.http import job_side
-from pipeseal.controlplane.http.bodies import bearer, inflate, read_body, read_json, read_number
+from pipeseal.controlplane.http.bodies import bearer, hang_up, inflate, read_body, read_json, read_number
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.services import meta_data
 from pipeseal.controlplane.services.accept_job import accept_job
@@ -76,17 +76,11 @@ async def _disconnect(plane: ControlPlane, request: Request) -> Response:
 
 async def _ping(plane: ControlPlane, request: Request) -> Response:
     session = await verify_session_token(plane, bearer(request, _SCHEME))
-    gone = asyncio.ensure_future(_hang_up(request))
+    gone = asyncio.ensure_future(hang_up(request))
     try:
         return render(await ping(plane, session, gone))
     finally:
         gone.cancel()
-
-
-async def _hang_up(request: Request) -> None:
-    """Returns when the client has closed its connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _heartbeat(plane: ControlPlane, request: Request) -> Response:

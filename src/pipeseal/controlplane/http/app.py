@@ -17,6 +17,7 @@ from pipeseal.controlplane.http.agent_api import agent_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
 from pipeseal.controlplane.http.graphql import graphql_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
+from pipeseal.controlplane.http.ping_stream import ping_stream_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
 from pipeseal.controlplane.http.webhooks import webhook_routes
@@ -52,6 +53,7 @@ def make_app(plane: ControlPlane) -> Starlette:
     return Starlette(
         routes=[
             *agent_routes(plane),
+            *ping_stream_routes(plane),
             *artifact_routes(plane),
             *oidc_routes(plane),
             *graphql_routes(plane),

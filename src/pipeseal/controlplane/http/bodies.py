@@ -52,6 +52,12 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
+async def hang_up(request: Request) -> None:
+    """Returns when the client has closed its connection; for requests whose body is read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def _too_large(max_bytes: int) -> MalformedInput:
     return MalformedInput("request.too_large", f"the body is larger than the limit of {max_bytes} bytes")
 

@@ -22,6 +22,7 @@ _RETRY_SECONDS = "2"  # agents that ask for a job which is not to be had yet cou
 _STATUS = {
     "access.other_job": 403,
     "access.other_build": 403,
+    "access.other_agent": 403,
     "access.link": 403,
     "artifact.limit": 403,
     "annotation.limit": 403,
@@ -29,6 +30,7 @@ _STATUS = {
     "webhook.signature": 401,
     "webhook.stale": 401,
     "request.not_found": 404,
+    "stream.unheard": 404,  # what agents take for a server without streams
     "request.method": 405,
     "state.unavailable": 409,
     "state.not_expected": 409,

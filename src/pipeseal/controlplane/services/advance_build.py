@@ -317,3 +317,7 @@ def _forget(plane: ControlPlane, job_id: str, agent_id: str | None) -> None:
         session.job_id = None
     plane.log_states.drop(job_id)
     plane.dispatcher.discard(job_id)
+    if agent_id is not None:
+        plane.peers.holder(agent_id)
+    if session is not None:
+        plane.dispatcher.wake(session)  # a stream may offer it the next job

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 from pipeseal.controlplane.domain.agents import Rules, Tags, matches
 from pipeseal.controlplane.store.jobs import ReadyJob
 
-# What a held ping hears when the same agent asked again on another connection.
+# What a held ping or a stream hears when the same agent asked again on another connection.
 SUPERSEDED = ""
 
 # Agents alike in priority and tags wait in one line: (negative priority, tags).
@@ -32,7 +32,10 @@ class Session:
         last_seen: seconds, by the server's clock, of its latest request.
         state: `connected` or `lost`.
         job_id: the job in its hands.
+        job_seen_at: seconds, by the server's clock, at which its latest call for a job came here.
         stopping: it has been told, or will be told, to disconnect.
+        unheard: a stream was open to it, and what it said never reached the agent.
+        question: its latest ping or stream; an older one has nothing more to say.
     """
 
     id: str
@@ -49,6 +52,9 @@ class Session:
     ignored: bool = False
     job_id: str | None = None
     job_accepted_at: float = 0.0
+    job_seen_at: float = 0.0
+    unheard: bool = False
+    question: object = None
     line: Line = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +121,7 @@ class Dispatcher:
         self._ready: dict[str, ReadyJob] = {}
         self._queues: dict[Rules, list[tuple[tuple[int, int, int, int], str]]] = {}
         self._waiting: dict[str, asyncio.Future[str | None]] = {}  # by agent
+        self._streams: set[str] = set()  # those of them whose question is a stream
         self._lines: dict[Line, dict[str, Session]] = {}  # those of them that take jobs, longest waiting first
         self._offers: dict[str, _Offer] = {}  # by job
         self._offered: dict[str, str] = {}  # agent id -> job id
@@ -161,9 +168,13 @@ class Dispatcher:
             offer.timer.cancel()
             self._offered.pop(offer.agent_id, None)
 
-    def is_waiting(self, agent_id: str) -> bool:
-        """Whether a ping of an agent is being held."""
-        return agent_id in self._waiting
+    def is_asking(self, agent_id: str) -> bool:
+        """Whether a ping of an agent is being held, which is a sign of life. A stream is none: it has no end."""
+        return agent_id in self._waiting and agent_id not in self._streams
+
+    def is_streaming(self, agent_id: str) -> bool:
+        """Whether an agent waits on a stream."""
+        return agent_id in self._streams
 
     def add_all(self, jobs: Iterable[ReadyJob]) -> None:
         """`add` for each, here and at the other servers: transactions of this one made them scheduled."""
@@ -215,13 +226,14 @@ class Dispatcher:
         self._offer(job, session.id)
         return job.id
 
-    def wait(self, session: Session, *, accepts_jobs: bool) -> asyncio.Future[str | None]:
+    def wait(self, session: Session, *, accepts_jobs: bool, streaming: bool = False) -> asyncio.Future[str | None]:
         """Wait for news for an agent: a job's id, None to look again, or `SUPERSEDED` by its own later wait.
 
         Parameters:
             accepts_jobs: False for an agent that only waits to be woken, such as a paused one.
+            streaming: the answer goes into a stream.
         """
-        older = self._waiting.pop(session.id, None)
+        older = self._waiting.get(session.id)
         if older is not None:
             self._leave(session)
             if not older.done():
@@ -231,6 +243,8 @@ class Dispatcher:
             future.set_result(None)
             return future
         self._waiting[session.id] = future
+        if streaming:
+            self._streams.add(session.id)
         if accepts_jobs:
             self._lines.setdefault(session.line, {})[session.id] = session
         return future
@@ -259,12 +273,14 @@ class Dispatcher:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
+        self._streams.clear()
         self._lines.clear()
         for offer in self._offers.values():
             offer.timer.cancel()
 
     def _leave(self, session: Session) -> None:
         self._waiting.pop(session.id, None)
+        self._streams.discard(session.id)
         agents = self._lines.get(session.line)
         if agents is not None:
             agents.pop(session.id, None)

@@ -42,6 +42,7 @@ class _Hint(msgspec.Struct, omit_defaults=True):
     ready: ReadyJob | None = None
     gone: str = ""
     agent: str = ""
+    holder: str = ""
     look: bool = False
 
 
@@ -150,6 +151,11 @@ class Peers:
 
     def _tell(self, hint: _Hint) -> None:
         if self._channel is None:
+    def holder(self, agent_id: str) -> None:
+        """An agent took a job here, or has none any more; only a server that streams to it needs to know at once."""
+        if not self._plane.dispatcher.is_streaming(agent_id):
+            self._tell(_Hint(holder=agent_id))
+
             return
         line = msgspec.json.encode(hint)
         if len(line) > self._channel.max_line_bytes:
@@ -180,6 +186,9 @@ class Peers:
         async def guarded() -> None:
             try:
                 await work
+        session = self._plane.sessions.get(hint.holder)
+        if session is not None and self._plane.dispatcher.is_streaming(session.id):
+            self._plane.dispatcher.wake(session)  # it looks into the database
             except PipesealError as error:
                 _log.warning("what another server changed could not be read: %s", error.message)
 
@@ -267,7 +276,7 @@ class Peers:
         living = [
             session.id
             for session in plane.sessions
-            if session.last_seen >= since or plane.dispatcher.is_waiting(session.id)
+            if session.last_seen >= since or plane.dispatcher.is_asking(session.id)
         ]
         self._noted_at = now
         if living:
@@ -290,7 +299,7 @@ class Peers:
     def _is_living(self, agent_id: str, since: float) -> bool:
         """Whether this server has heard of an agent, and may not have told the database yet."""
         session = self._plane.sessions.get(agent_id)
-        return self._plane.dispatcher.is_waiting(agent_id) or (session is not None and session.last_seen >= since)
+        return self._plane.dispatcher.is_asking(agent_id) or (session is not None and session.last_seen >= since)
 
     async def heal(self) -> None:
         """Read from the database what other servers may have said in vain."""

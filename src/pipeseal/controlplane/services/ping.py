@@ -22,22 +22,19 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + plane.settings.ping_hold
+    session.question = object()
     while True:
         await plane.peers.refresh(session)
-        if session.stopping:
-            return PingResponse(action="disconnect", message="the server asked this agent to stop")
-        if session.paused and not session.told_paused:
-            return _paused(session)
-        if session.told_paused and not session.paused:
-            session.told_paused = False
-            return PingResponse()
+        news = find_news(session)
+        if news is not None:
+            return news
         if session.job_id is not None and plane.clock.now() - session.job_accepted_at > _ABANDONED_AFTER:
             await end_abandoned_job(plane, session.id)
         may_work = not session.paused and not session.ignored and session.job_id is None
         job_id = plane.dispatcher.take(session) if may_work else None
         if job_id is not None:
             if await plane.peers.reserve(session, job_id):
-                return _job(job_id)
+                return assign(job_id)
             continue
         future = plane.dispatcher.wait(session, accepts_jobs=may_work)
         try:
@@ -47,20 +44,34 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
             raise
         if gone.done() or not future.done():
             plane.dispatcher.leave(session, future)
-            return _paused(session) if session.paused else PingResponse()
+            return pause(session) if session.paused else PingResponse()
         job_id = future.result()
         if job_id == SUPERSEDED:
             return PingResponse()
         if job_id is not None and await plane.peers.reserve(session, job_id):
-            return _job(job_id)
+            return assign(job_id)
         if plane.dispatcher.closed:
             return PingResponse()
 
 
-def _job(job_id: str) -> PingResponse:
+def find_news(session: Session) -> PingResponse | None:
+    """What a session is to be told other than a job, if it has not been told yet."""
+    if session.stopping:
+        return PingResponse(action="disconnect", message="the server asked this agent to stop")
+    if session.paused and not session.told_paused:
+        return pause(session)
+    if session.told_paused and not session.paused:
+        session.told_paused = False
+        return PingResponse()
+    return None
+
+
+def assign(job_id: str) -> PingResponse:
+    """The answer that offers a job."""
     return PingResponse(job=PingJob(id=job_id, state="assigned"))
 
 
-def _paused(session: Session) -> PingResponse:
+def pause(session: Session) -> PingResponse:
+    """The answer that pauses an agent, which has then been told."""
     session.told_paused = True
     return PingResponse(action="pause", message=session.pause_note or "this agent is paused")

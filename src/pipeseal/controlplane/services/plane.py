@@ -43,6 +43,7 @@ class Settings:
         url: where people and agents reach it, without a trailing slash; empty: as it listens.
         ping_interval, job_status_interval, heartbeat_interval: told to agents, whole seconds above zero.
         ping_hold: how long a ping with nothing to do is held open.
+        streaming_pings: agents may be told what to do on a stream.
         heartbeat_timeout: an agent silent for longer is lost.
         offer_timeout: a job told to an agent and not accepted goes back to the queue after this.
         cancel_timeout: an agent asked to stop a job and silent about it for longer is not waited for.
@@ -59,6 +60,7 @@ class Settings:
     job_status_interval: int = 1
     heartbeat_interval: int = 60
     ping_hold: float = 25.0
+    streaming_pings: bool = True
     heartbeat_timeout: float = 180.0
     offer_timeout: float = 10.0
     cancel_timeout: float = 120.0

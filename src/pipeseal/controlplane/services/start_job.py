@@ -54,4 +54,7 @@ async def job_state(plane: ControlPlane, job_id: str, token: str) -> JobStateMes
             stop it.
     """
     job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+    session = plane.sessions.get(job["agent_id"] or "")
+    if session is not None and session.job_id == job_id:
+        session.job_seen_at = plane.clock.now()
     return JobStateMessage(state=job["state"], id=job["id"])

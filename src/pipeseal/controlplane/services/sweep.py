@@ -60,7 +60,7 @@ async def sweep(plane: ControlPlane) -> None:
         for session in plane.sessions
         if session.state == "connected"
         and seconds - session.last_seen > plane.settings.heartbeat_timeout
-        and not plane.dispatcher.is_waiting(session.id)  # an open question is a sign of life
+        and not plane.dispatcher.is_asking(session.id)  # an open question is a sign of life
     ]
     if plane.peers.is_shared:
         silent = await plane.peers.silent_agents()

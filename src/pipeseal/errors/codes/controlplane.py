@@ -39,6 +39,13 @@ ROWS: tuple[Code, ...] = (
         "Read only builds of the same pipeline, and change only the job's own build.",
     ),
     Code(
+        "access.other_agent",
+        "stream asked for in another agent's name",
+        "An agent asked for a stream of pings and gave an id that is not the one its session token belongs to.",
+        ("a client mixes up the sessions of two agents", "somebody tries what a session token opens"),
+        "Ask with the id that the server gave when the agent registered.",
+    ),
+    Code(
         "access.link",
         "address that opens nothing",
         "The address of an artifact's bytes was not made by this server, or it works no longer.",
@@ -125,6 +132,29 @@ ROWS: tuple[Code, ...] = (
         "The bytes of an artifact came after its upload had ended.",
         ("a request was repeated late", "a script uploads by itself"),
         "Announce the artifact again.",
+    ),
+    Code(
+        "stream.unheard",
+        "agent that does not hear its stream",
+        "A job was told to the agent on a stream, the stream stood, and the job was not accepted within "
+        "`--accept-timeout`. Until it registers again the agent is answered 404 and polls.",
+        (
+            "a proxy before the server keeps answers until they are whole",
+            "the agent's computer was overloaded or asleep",
+        ),
+        "Nothing needs to be done; let the proxy pass `/agentedge.v1.AgentEdgeService/` unbuffered, or start the "
+        "server with `--no-streaming-pings`.",
+    ),
+    Code(
+        "stream.silent_job",
+        "stream of an agent whose job is silent",
+        "The agent asks for a stream while a job is in its hands that has not been heard of for minutes. A ping, "
+        "which an agent sends only when it has no job, would show that it gave the job up.",
+        (
+            "the job has ended and its agent still tries to report that",
+            "the server was away for long and the agent gave up reporting",
+        ),
+        "Nothing needs to be done: the agent pings by itself.",
     ),
     Code(
         "state.not_running",
