@@ -91,6 +91,8 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
 
 def _unavailable(why: str) -> MalformedInput:
     return MalformedInput("state.unavailable", f"the job {why}")
+    plane.peers.holder(session.id)
+    plane.dispatcher.wake(session)  # its stream was heard
 
 
 def _read_rows(tx: Transaction, job: Row) -> _Rows:
