@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeseal.agent.if_changed import SKIPPED, _read_condition, apply_conditions
-from pipeseal.agent.upload import UploadOptions
+from pipeseal.agent.upload_options import UploadOptions
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.render import step_value

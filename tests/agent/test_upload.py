@@ -16,8 +16,11 @@ import pytest
 
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
-from pipeseal.agent.upload import DEFAULT_FILES, UploadOptions, find_sources, make_uuid, upload
+from pipeseal.agent.upload import find_sources, upload
+from pipeseal.agent.upload_options import UploadOptions
+from pipeseal.agent.upload_send import make_uuid
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
+from pipeseal.pipeline.files import DEFAULT_FILES
 from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair

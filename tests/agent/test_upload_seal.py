@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeseal.agent.upload import UploadOptions, upload
-from pipeseal.agent.upload_options import read_plain_call
+from pipeseal.agent.upload import upload
+from pipeseal.agent.upload_options import UploadOptions, read_plain_call
 from pipeseal.agent.upload_seal import parse_validity, script_finder
 from pipeseal.errors import ConfigurationError, MalformedInput
 from pipeseal.pipeline.parse import parse_command_step

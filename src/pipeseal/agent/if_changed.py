@@ -16,7 +16,7 @@ from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Step, TriggerStep
 
 if TYPE_CHECKING:
-    from pipeseal.agent.upload import UploadOptions
+    from pipeseal.agent.upload_options import UploadOptions
 
 SKIPPED = "if_changed matched no unexcluded changed files in this build"
 MEMBER = "if_changed"

@@ -12,7 +12,7 @@ from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
 
 if TYPE_CHECKING:
-    from pipeseal.agent.upload import UploadOptions
+    from pipeseal.agent.upload_options import UploadOptions
 
 
 def find_leaks(pipeline: Pipeline, variables: Mapping[str, str], patterns: Sequence[str]) -> list[str]:

@@ -10,12 +10,15 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable, escape_control
+from pipeseal.agent.upload_options import UploadOptions
+from pipeseal.agent.upload_send import make_uuid, send_pipeline
+from pipeseal.errors import ConfigurationError, MalformedInput, escape_control
 from pipeseal.pipeline.expand import interpolate_pipeline
+from pipeseal.pipeline.files import DEFAULT_FILES
 from pipeseal.pipeline.parse import parse_all
 from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
@@ -23,30 +26,11 @@ from pipeseal.pipeline.yaml import collector_paused
 
 if TYPE_CHECKING:
     from pipeseal.agent.client import AgentClient
-    from pipeseal.agent.connection import Answer
     from pipeseal.signing.seal.make import Sealing
 
-# Searched in this order; exactly one of them may be there.
-DEFAULT_FILES = (
-    "buildkite.yml",
-    "buildkite.yaml",
-    "buildkite.json",
-    ".buildkite/pipeline.yml",
-    ".buildkite/pipeline.yaml",
-    ".buildkite/pipeline.json",
-    "buildkite/pipeline.yml",
-    "buildkite/pipeline.yaml",
-    "buildkite/pipeline.json",
-)
 TRACE_CONTEXT = "BUILDKITE_TRACE_CONTEXT"
 _COMMIT = "BUILDKITE_COMMIT"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-# How long a seal is good for: a week, for builds that wait for a person over a weekend.
-DEFAULT_VALIDITY = "7d"
-
-# An upload that the server works on by itself is asked after for so long.
-MAX_POLLS = 3600
 
 
 class Source(NamedTuple):
@@ -54,49 +38,6 @@ class Source(NamedTuple):
 
     name: str
     data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
-    """What the caller wants.
-
-    Parameters:
-        files: pipeline files; empty to take standard input or search.
-        replace: put the steps in place of all that did not start yet.
-        dry_run: print, do not upload.
-        format: `json` or `yaml`, of the dry run.
-        no_interpolation: leave `$` alone.
-        reject_secrets: do not upload what seems to hold a secret.
-        reject_parse_warnings: do not upload what was understood only in part.
-        apply_if_changed: skip steps whose `if_changed` matches no changed file.
-        git_diff_base, fetch_diff_base, changed_files_path: what counts as changed, see `if_changed`.
-        jwks_file: private key to sign with; empty not to sign.
-        jwks_key_id: which key of that file.
-        no_bindings: sign exactly what the stock agent signs; no seals either.
-        no_seal: sign, with bindings, and do not seal.
-        seal_valid_for: how long seals are good for, such as `7d`.
-        redacted_vars: patterns of names of secret variables; empty to look for none.
-        job: id of the job that uploads.
-    """
-
-    files: tuple[str, ...] = ()
-    replace: bool = False
-    dry_run: bool = False
-    format: str = "json"
-    no_interpolation: bool = False
-    reject_secrets: bool = False
-    reject_parse_warnings: bool = False
-    apply_if_changed: bool = True
-    git_diff_base: str = ""
-    fetch_diff_base: bool = False
-    changed_files_path: str = ""
-    jwks_file: str = ""
-    jwks_key_id: str = ""
-    no_bindings: bool = False
-    no_seal: bool = False
-    seal_valid_for: str = DEFAULT_VALIDITY
-    redacted_vars: tuple[str, ...] = ()
-    job: str = ""
 
 
 def find_sources(files: Sequence[str]) -> list[Source]:
@@ -192,7 +133,7 @@ def upload(
                     help="run this inside a job, or give --job, or --dry-run",
                 )
             server = server or client()
-            _send(server, options, text, say)
+            send_pipeline(server, options.job, text, replace=options.replace)
             say(f"Uploaded {_describe(pipeline.steps)} from {source.name}")
 
 
@@ -336,63 +277,6 @@ class _Signing:
         done = "Signed" if self._sealing is None else "Signed and sealed"
         self._say(f"~~~ {done} {_plural(steps, 'step')} with {escape_control(who)}{escape_control(tied)}")
         return signed
-
-
-def _send(server: AgentClient, options: UploadOptions, pipeline: str, say: Callable[[str], None]) -> None:
-    upload_id = make_uuid()
-    body = f'{{"uuid":"{upload_id}","pipeline":{pipeline}{_replace_member(options)}}}\n'
-    answer = server.upload_pipeline(options.job, body.encode("utf-8", "surrogatepass"))
-    if answer.status == 202:
-        _follow(server, options.job, upload_id, answer, say)
-
-
-def _replace_member(options: UploadOptions) -> str:
-    return ',"replace":true' if options.replace else ""
-
-
-def _follow(server: AgentClient, job: str, upload_id: str, answer: Answer, say: Callable[[str], None]) -> None:
-    """The server works on the upload by itself: ask until it is done."""
-    import json
-
-    if f"jobs/{job}/pipelines/{upload_id}" not in answer.headers.get("location", ""):
-        raise MalformedInput(
-            "api.answer", "the server accepted the upload, and says nothing about where to ask for it"
-        )
-    delay = _delay(answer)
-    for _ in range(MAX_POLLS):
-        time.sleep(delay)
-        answer = server.upload_state(job, upload_id)
-        try:
-            content = json.loads(answer.body)
-            state, message = content["state"], str(content.get("message", ""))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MalformedInput(
-                "api.answer", "the server's answer about the upload is not what it should be"
-            ) from error
-        if state == "applied":
-            return
-        if state not in ("pending", "processing"):
-            raise Unavailable(
-                "upload.rejected", f"the server says {escape_control(str(state))}: {escape_control(message[:500])}"
-            )
-        delay = _delay(answer)
-    raise Unavailable("upload.rejected", "the server did not finish with the upload in time")
-
-
-def _delay(answer: Answer) -> float:
-    try:
-        return min(max(float(answer.headers.get("retry-after", "1")), 0.0), 60.0)
-    except ValueError:
-        return 1.0
-
-
-def make_uuid() -> str:
-    """A random UUID, RFC 9562 section 5.4 (`uuid` itself is slow to import)."""
-    raw = bytearray(os.urandom(16))
-    raw[6] = raw[6] & 0x0F | 0x40
-    raw[8] = raw[8] & 0x3F | 0x80
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _render_dry_run(text: str, kind: str) -> str:

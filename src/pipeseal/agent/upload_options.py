@@ -8,10 +8,56 @@ so saves the time that takes to import.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
-from pipeseal.agent.upload import UploadOptions
+
+# How long a seal is good for: a week, for builds that wait for a person over a weekend.
+DEFAULT_VALIDITY = "7d"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions:
+    """What the caller wants.
+
+    Parameters:
+        files: pipeline files; empty to take standard input or search.
+        replace: put the steps in place of all that did not start yet.
+        dry_run: print, do not upload.
+        format: `json` or `yaml`, of the dry run.
+        no_interpolation: leave `$` alone.
+        reject_secrets: do not upload what seems to hold a secret.
+        reject_parse_warnings: do not upload what was understood only in part.
+        apply_if_changed: skip steps whose `if_changed` matches no changed file.
+        git_diff_base, fetch_diff_base, changed_files_path: what counts as changed, see `if_changed`.
+        jwks_file: private key to sign with; empty not to sign.
+        jwks_key_id: which key of that file.
+        no_bindings: sign exactly what the stock agent signs; no seals either.
+        no_seal: sign, with bindings, and do not seal.
+        seal_valid_for: how long seals are good for, such as `7d`.
+        redacted_vars: patterns of names of secret variables; empty to look for none.
+        job: id of the job that uploads.
+    """
+
+    files: tuple[str, ...] = ()
+    replace: bool = False
+    dry_run: bool = False
+    format: str = "json"
+    no_interpolation: bool = False
+    reject_secrets: bool = False
+    reject_parse_warnings: bool = False
+    apply_if_changed: bool = True
+    git_diff_base: str = ""
+    fetch_diff_base: bool = False
+    changed_files_path: str = ""
+    jwks_file: str = ""
+    jwks_key_id: str = ""
+    no_bindings: bool = False
+    no_seal: bool = False
+    seal_valid_for: str = DEFAULT_VALIDITY
+    redacted_vars: tuple[str, ...] = ()
+    job: str = ""
 
 
 class UploadOption(NamedTuple):
