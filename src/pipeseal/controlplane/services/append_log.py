@@ -12,9 +12,10 @@ from pipeseal.controlplane.domain.tokens import digest_token
 from pipeseal.controlplane.services.authenticate import job_not_running, verify_job_token
 from pipeseal.controlplane.services.events import log_topic, wait_for
 from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store.database import store_error
 from pipeseal.controlplane.store.jobs import find_job
 from pipeseal.controlplane.store.logs import LogState, insert_chunk, insert_shared_chunk, load_log_state
-from pipeseal.errors import MalformedInput, PipesealError
+from pipeseal.errors import MalformedInput
 
 _FLIGHT_POLL_SECONDS = 1.0
 
@@ -87,8 +88,9 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
             )
         else:
             await plane.database.write(lambda tx: insert_chunk(tx, job_id, sequence, start, size, packing=packing))
-    except PipesealError:
+    except BaseException:  # (whatever it was: a claim that stays would keep the log from ever being closed)
         state.give_up(sequence)
+        plane.events.publish(log_topic(job_id))
         raise
     state.settle(sequence)
     plane.events.publish(log_topic(job_id))
@@ -98,13 +100,13 @@ async def _landed(plane: ControlPlane, job_id: str, state: LogState, sequence: i
     """Wait until the same chunk, which another request is writing, is durable.
 
     Raises:
-        MalformedInput: `log.conflict`, that request failed; the agent sends the chunk again.
+        Unavailable: `server.store`, that request failed; the agent sends the chunk again, as it does after no 4xx.
     """
     with plane.events.listen(log_topic(job_id)) as event:
         while sequence in state.in_flight:
             await wait_for(event, _FLIGHT_POLL_SECONDS)
     if sequence not in state.chunks:
-        raise MalformedInput("log.conflict", f"log chunk {sequence} could not be stored")
+        raise store_error(f"another request with log chunk {sequence} failed")
 
 
 async def close_log(plane: ControlPlane, job_id: str, state: LogState) -> int:

@@ -42,6 +42,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         # The log is closed only for somebody who may close it, so the token is checked here and once more below.
         job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
         if JobState(job["state"]) not in HELD:
+            plane.log_states.drop(job_id)
             return
         missing = await close_log(plane, job_id, await log_state(plane, job_id))
     ending = read_ending(request)
@@ -75,6 +76,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
         return agent_id
 
     agent_id = await asyncio.shield(plane.database.write(change))
+    plane.log_states.drop(job_id)  # also when it had ended before, and nobody was told
     session = plane.sessions.get(agent_id or "")
     if agent_id is not None and request.refusal is not None:
         _log_refusal(job_id, session.name if session is not None else agent_id, request.refusal)

@@ -98,6 +98,7 @@ class Peers:
         self._noted_at = 0.0
         self._started_at = 0.0
         self._is_listening = False
+        self._in_doubt = False
 
     @property
     def is_shared(self) -> bool:
@@ -112,6 +113,7 @@ class Peers:
     def start(self) -> None:
         """Begin to listen; what was missed before is looked up as soon as the channel stands."""
         self._started_at = self._plane.clock.now()
+        self._plane.database.on_doubt = lambda: self._plane.events.call(self._doubt)
         if not self.is_shared:
             return
         from pipeseal.controlplane.store.postgres import PostgresDatabase
@@ -149,18 +151,23 @@ class Peers:
         """Something about an agent was changed in the database."""
         self._tell(_Hint(agent=agent_id))
 
-    def _tell(self, hint: _Hint) -> None:
-        if self._channel is None:
     def holder(self, agent_id: str) -> None:
         """An agent took a job here, or has none any more; only a server that streams to it needs to know at once."""
         if not self._plane.dispatcher.is_streaming(agent_id):
             self._tell(_Hint(holder=agent_id))
 
+    def _tell(self, hint: _Hint) -> None:
+        if self._channel is None:
             return
         line = msgspec.json.encode(hint)
         if len(line) > self._channel.max_line_bytes:
             line = msgspec.json.encode(_Hint(look=True))
         self._channel.send(line.decode())
+
+    def _doubt(self) -> None:
+        """A commit failed. If it was kept all the same, nobody was told of what it changed."""
+        self._in_doubt = True
+        self._run(self.heal())
 
     def _hear_again(self) -> None:
         self._is_listening = True
@@ -179,6 +186,9 @@ class Peers:
             self._plane.dispatcher.discard(hint.gone)
         if hint.agent:
             self._run(self._look_at(hint.agent))
+        session = self._plane.sessions.get(hint.holder)
+        if session is not None and self._plane.dispatcher.is_streaming(session.id):
+            self._plane.dispatcher.wake(session)  # it looks into the database
         if hint.look:
             self._run(self.heal())
 
@@ -186,9 +196,6 @@ class Peers:
         async def guarded() -> None:
             try:
                 await work
-        session = self._plane.sessions.get(hint.holder)
-        if session is not None and self._plane.dispatcher.is_streaming(session.id):
-            self._plane.dispatcher.wake(session)  # it looks into the database
             except PipesealError as error:
                 _log.warning("what another server changed could not be read: %s", error.message)
 
@@ -263,6 +270,8 @@ class Peers:
 
     async def keep_up(self) -> None:
         """What is due of the regular work: tell the database which agents live, and look for what was missed."""
+        if self._in_doubt:
+            await self.heal()
         if not self.is_shared:
             return
         now = self._plane.clock.now()
@@ -302,7 +311,7 @@ class Peers:
         return self._plane.dispatcher.is_asking(agent_id) or (session is not None and session.last_seen >= since)
 
     async def heal(self) -> None:
-        """Read from the database what other servers may have said in vain."""
+        """Read from the database what others may have said in vain, or a commit changed that seemed to fail."""
         plane = self._plane
         self._healed_at = plane.clock.now()
         queued = set(plane.dispatcher.ready_ids())
@@ -317,8 +326,16 @@ class Peers:
                 agent_store.tokens_of_kind(tx, "api"),
             )
 
-        agents, jobs, offered, plane.registration_digests, plane.api_digests = await plane.database.read(look)
+        # A server alone knows best what it has just changed: it looks in line with its own writing transactions, so
+        # that what it reads is not older than what it remembers.
+        ask = plane.database.read if self.is_shared else plane.database.write
+        agents, jobs, offered, plane.registration_digests, plane.api_digests = await ask(look)
+        self._in_doubt = False
         rows = {row["id"]: row for row in agents}
+        if not self.is_shared:
+            for agent_id in rows.keys() - {session.id for session in plane.sessions}:
+                # Registered, and never heard of it: it will be lost like any agent that is silent.
+                plane.sessions.add(make_session(rows[agent_id], last_seen=plane.clock.now()))
         for session in plane.sessions:
             row = rows.get(session.id)
             if row is None:

@@ -102,6 +102,9 @@ class Database(ABC):
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._closed = False
         self.commits = 0
+        # Called in the writer thread after a commit that failed, and may have been kept all the same: whoever
+        # remembers what stands in the database looks again.
+        self.on_doubt: Callable[[], None] = lambda: None
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -122,7 +125,8 @@ class Database(ABC):
                 reasons of its own, so whatever it does outside the transaction must bear repeating.
 
         Raises (through the future):
-            Unavailable: `server.store`, the commit failed; nothing of the transaction is kept.
+            Unavailable: `server.store`, the commit failed. Nothing of the transaction is kept, as a rule; a disk or a
+                connection that breaks in the middle of a commit leaves that open.
         """
         future: Future[T] = Future()
         if self._closed:
@@ -167,8 +171,12 @@ class Database(ABC):
         """Close what the threads used; they have ended."""
 
     @abstractmethod
-    def _commit_group(self, group: Sequence[Request]) -> None:
-        """Run and commit transactions together, in the writer thread; leaves result, hooks or error in each."""
+    def _commit_group(self, group: Sequence[Request]) -> bool:
+        """Run and commit transactions together, in the writer thread; leaves result, hooks or error in each.
+
+        Returns:
+            Whether the commit went well; otherwise nobody knows what was kept.
+        """
 
     def _write_loop(self) -> None:
         stopping = False
@@ -185,8 +193,10 @@ class Database(ABC):
                     break
             stopping = request is None
             if group:
-                self._commit_group(group)
+                went_well = self._commit_group(group)
                 _deliver(group)
+                if not went_well:
+                    self.on_doubt()
 
 
 def _deliver(group: Sequence[Request]) -> None:

@@ -201,7 +201,7 @@ class PostgresDatabase(Database):
             self._writing.close()
         self._pool.close()
 
-    def _commit_group(self, group: Sequence[Request]) -> None:
+    def _commit_group(self, group: Sequence[Request]) -> bool:
         deadline = time.monotonic() + _RETRY_SECONDS
         transaction_id: str | None = None  # of a commit that broke: kept, or undone?
         while True:
@@ -229,7 +229,7 @@ class PostgresDatabase(Database):
                         connection.execute("COMMIT")
                         transaction_id = None
                 self.commits += 1
-                return
+                return True
             except psycopg.Error as error:
                 if transaction_id is not None and not self._is_gone():
                     transaction_id = None  # the database itself said no to the commit
@@ -239,7 +239,7 @@ class PostgresDatabase(Database):
                     for request in group:
                         request.error = request.error or store_error(_sentence(error))
                         request.hooks = ()
-                    return
+                    return False
                 time.sleep(_RETRY_PAUSE)
 
     def _is_gone(self) -> bool:

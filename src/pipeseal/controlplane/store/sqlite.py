@@ -115,7 +115,7 @@ class SqliteDatabase(Database):
         if self._writing is not None:
             self._writing.close()
 
-    def _commit_group(self, group: Sequence[Request]) -> None:
+    def _commit_group(self, group: Sequence[Request]) -> bool:
         connection = self._writing
         if connection is None:
             connection = self._writing = self._connect()
@@ -131,6 +131,8 @@ class SqliteDatabase(Database):
             for request in group:
                 request.error = request.error or store_error(str(error))
                 request.hooks = ()
+            return False
+        return True
 
     @staticmethod
     def _run_one(connection: sqlite3.Connection, request: Request) -> None:
