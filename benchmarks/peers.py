@@ -5,7 +5,8 @@
   module, as `benchmarks/stock_agent/go.mod` and `go.sum` pin it; with the Go on PATH too.
 - `buildbot`: Buildbot's master and worker from PyPI, as `benchmarks/buildbot_peer/requirements.txt` pins them, in a
   virtual environment of their own; for benchmarks only.
-- `git`: on PATH.
+- `git`, `gpg`: on PATH.
+- `softhsm2`: a PKCS #11 token in software, from the system's package of that name.
 
 Built programs are kept in `.peers/` at the top of the checkout; `python -m benchmarks.peers` builds all of them. With
 PIPESEAL_REQUIRE_PEERS=1 a missing peer is an error instead of a skipped test or an empty column.
@@ -119,11 +120,29 @@ def find_git() -> Peer:
     return Peer("git", Path(git), git) if git else Peer("git", None, "no `git` on PATH")
 
 
+def find_gpg() -> Peer:
+    """GnuPG, from PATH."""
+    gpg = shutil.which("gpg")
+    return Peer("gpg", Path(gpg), gpg) if gpg else Peer("gpg", None, "no `gpg` on PATH: install gnupg")
+
+
+def find_softhsm2() -> Peer:
+    """The library of SoftHSM2, where distributions put it."""
+    if shutil.which("softhsm2-util"):
+        for folder in ("/usr/lib/softhsm", "/usr/lib64/softhsm", "/usr/local/lib/softhsm", "/usr/lib64/pkcs11"):
+            library = Path(folder) / "libsofthsm2.so"
+            if library.exists():
+                return Peer("softhsm2", library, str(library))
+    return Peer("softhsm2", None, "no `softhsm2-util` on PATH, or no libsofthsm2.so beside it: install softhsm2")
+
+
 FINDERS: dict[str, Callable[[], Peer]] = {
     "go": find_go_peer,
     "buildkite-agent": find_stock_agent,
     "buildbot": find_buildbot,
     "git": find_git,
+    "gpg": find_gpg,
+    "softhsm2": find_softhsm2,
 }
 # Peers that take a while to get, so that tests do without them unless they are required.
 SLOW: dict[str, Callable[[], Peer]] = {

@@ -1,4 +1,4 @@
-"""An S3 for tests: a process of its own that speaks the protocol and keeps objects in memory."""
+"""An S3, or another AWS service, for tests: a process of its own that speaks the protocol and keeps all in memory."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def s3_server(folder: Path) -> Iterator[str]:
     Parameters:
         folder: for the server's temporary files.
     """
+    with aws_server(folder, "s3") as url:
+        _request(url, "PUT", f"/{BUCKET}")
+        yield url
+
+
+@contextmanager
+def aws_server(folder: Path, services: str) -> Iterator[str]:
+    """The URL of a server that answers.
+
+    Parameters:
+        folder: for the server's temporary files.
+        services: which of AWS's, such as `s3,kms`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -31,7 +44,7 @@ def s3_server(folder: Path) -> Iterator[str]:
         **os.environ,
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "s3",
+        "SERVICES": services,
         "LOG_LEVEL": "ERROR",
         "TMPDIR": str(folder),
         "DOCKER_HOST": "unix:///nonexistent",
@@ -40,27 +53,31 @@ def s3_server(folder: Path) -> Iterator[str]:
         [sys.executable, "-m", "ministack"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _make_bucket(port, process)
-        yield f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_it_answers(url, process)
+        yield url
     finally:
         process.kill()
         process.wait(10)
 
 
-def _make_bucket(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
     while True:
-        assert process.poll() is None, "the S3 server ended"
-        assert time.monotonic() < deadline, "the S3 server did not start"
-        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        assert process.poll() is None, "the AWS server ended"
+        assert time.monotonic() < deadline, "the AWS server did not start"
         with suppress(OSError, HTTPException):
-            connection.request(
-                "PUT", f"/{BUCKET}", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/x/y/s3/z"}
-            )
-            answer = connection.getresponse()
-            body = answer.read()
-            connection.close()
-            assert answer.status == 200, body
+            _request(url, "GET", "/_ministack/health")
             return
-        connection.close()
         time.sleep(0.1)
+
+
+def _request(url: str, method: str, path: str) -> None:
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request(method, path, headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/x/y/s3/z"})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+    finally:
+        connection.close()

@@ -382,12 +382,15 @@ def test_opening_keys(tmp_path: Path) -> None:
     for uri, code in (
         (str(tmp_path / "missing"), "key.unreadable"),
         (str(tmp_path), "key.unreadable"),
-        ("awskms:///alias/x", "key.home"),
+        ("azurekms://vault/x", "key.home"),
+        ("awskms:///alias/x?colour=red", "key.home"),
         ("file://other-host/x", "key.home"),
     ):
         with pytest.raises(ConfigurationError) as caught:
             open_signing_key(uri)
         assert caught.value.code == code, uri
+    with pytest.raises(ConfigurationError, match="public keys in a file"):
+        load_verification_keys("awskms:///alias/x")
     path.chmod(0o600)
     path.write_text("{")
     for load in (open_signing_key, load_verification_keys):

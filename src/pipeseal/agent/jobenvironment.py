@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeseal.agent.connection import CONTROL_PLANE_VARIABLE
 from pipeseal.agent.environment import JobEnvironment, build_environment
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.pipeline.render import plugins_value, render_json
@@ -26,6 +27,13 @@ _CHECKOUT_PATH = "BUILDKITE_BUILD_CHECKOUT_PATH"
 _UNNAMED = "_repositories"
 
 
+class JobAccess(NamedTuple):
+    """How a job's commands reach the Agent API: its URL, and the token to show there."""
+
+    endpoint: str
+    token: str
+
+
 class AgentFacts(NamedTuple):
     """The agent, as its jobs see it.
 
@@ -33,8 +41,7 @@ class AgentFacts(NamedTuple):
         id, name: its identity, as the server has it.
         folder: its own name, which folders are called by.
         job_id: the job it accepted.
-        endpoint: URL of the Agent API.
-        token: the job's own token.
+        access: how the job's commands reach the Agent API.
         launcher: folder that comes first in PATH.
     """
 
@@ -42,8 +49,7 @@ class AgentFacts(NamedTuple):
     name: str
     folder: str
     job_id: str
-    endpoint: str
-    token: str
+    access: JobAccess
     launcher: Path
 
 
@@ -134,8 +140,9 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts, limits: Limits) -
         "BUILDKITE_AGENT_ID": agent.id,
         "BUILDKITE_AGENT_NAME": agent.name,
         "BUILDKITE_AGENT_PID": str(os.getpid()),
-        "BUILDKITE_AGENT_ENDPOINT": agent.endpoint,
-        "BUILDKITE_AGENT_ACCESS_TOKEN": agent.token,
+        "BUILDKITE_AGENT_ENDPOINT": agent.access.endpoint,
+        "BUILDKITE_AGENT_ACCESS_TOKEN": agent.access.token,
+        CONTROL_PLANE_VARIABLE: settings.endpoint,
         "BUILDKITE_BIN_PATH": str(agent.launcher),
         "BUILDKITE_BUILD_PATH": str(settings.build_path),
         "BUILDKITE_HOOKS_PATH": str(settings.hooks_path or ""),
@@ -161,9 +168,9 @@ def _own_variables(settings: AgentSettings, agent: AgentFacts, limits: Limits) -
         own["BUILDKITE_ARTIFACT_UPLOAD_CONCURRENCY"] = str(settings.artifact_upload_concurrency)
     if settings.artifact_stores:
         own["PIPESEAL_ARTIFACT_STORES"] = ",".join(settings.artifact_stores)
-    # A path, not the key: whoever runs on an agent that uploads may sign, which is what such an agent is for.
-    if settings.signing_jwks_file is not None:
-        own["BUILDKITE_AGENT_JWKS_FILE"] = str(settings.signing_jwks_file)
+    # Where it is, not the key: whoever runs on an agent that uploads may sign, which is what such an agent is for.
+    if settings.signing_key:
+        own["BUILDKITE_AGENT_JWKS_FILE"] = settings.signing_key
         if settings.signing_jwks_key_id:
             own["BUILDKITE_AGENT_JWKS_KEY_ID"] = settings.signing_jwks_key_id
     return own

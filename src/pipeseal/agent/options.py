@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pipeseal.agent.redaction import DEFAULT_PATTERNS
 from pipeseal.repository.git_config import DEFAULT_PROTOCOLS
 
-Kind = Literal["text", "number", "flag", "list", "path", "paths", "seconds"]
+Kind = Literal["text", "number", "flag", "list", "path", "paths", "key", "seconds"]
 
 
 class Option(NamedTuple):
@@ -94,8 +94,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("no-plugins", "flag", "Refuse plugins.", "NO_PLUGINS", False),
     Option("no-local-hooks", "flag", "Refuse hooks of repositories.", "NO_LOCAL_HOOKS", False),
     # --- what its jobs sign with when they upload a pipeline
-    Option("signing-jwks-file", "path", "Key that uploads are signed with.", "AGENT_SIGNING_JWKS_FILE"),
+    Option("signing-jwks-file", "key", "Key that uploads are signed with.", "AGENT_SIGNING_JWKS_FILE", ""),
     Option("signing-jwks-key-id", "text", "Which key of that file.", "AGENT_SIGNING_JWKS_KEY_ID", ""),
+    Option("signing-aws-kms-key", "text", "Sign with this key in AWS KMS.", "AGENT_SIGNING_AWS_KMS_KEY", ""),
+    Option("signing-gcp-kms-key", "text", "Or this in Google Cloud KMS.", "AGENT_SIGNING_GCP_KMS_KEY", ""),
+    Option("signer-socket", "path", "Socket of the signer that signs uploads in this agent's place."),
     # --- how it runs jobs
     Option("build-path", "path", "Where jobs are checked out.", "BUILD_PATH", "~/.local/share/pipeseal/builds"),
     Option("hooks-path", "path", "Folder of agent hooks.", "HOOKS_PATH"),
@@ -175,8 +178,8 @@ NOT_SUPPORTED = frozenset(
     {
         "checkout-override-mode", "debug-signing", "experiment", "fail-on-missing-tags", "job-context-dir",
         "job-logs-otlp", "kubernetes-exec", "metrics-datadog", "metrics-datadog-distributions",
-        "metrics-datadog-host", "ping-mode", "profile", "signal-grace-period-seconds", "signing-aws-kms-key",
-        "signing-gcp-kms-key", "tags-from-ec2-meta-data", "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
+        "metrics-datadog-host", "ping-mode", "profile", "signal-grace-period-seconds", "tags-from-ec2-meta-data",
+        "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
         "tags-from-ecs-meta-data", "tags-from-gcp-labels", "tags-from-gcp-meta-data",
         "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines", "tracing-backend",
         "tracing-propagate-traceparent", "tracing-service-name", "wait-for-ec2-meta-data-timeout",

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeseal.agent.options import BY_NAME, NOT_SUPPORTED, OPTIONS, WITHOUT_EFFECT, Option
 from pipeseal.errors import ConfigurationError
+from pipeseal.signing.keys.uri import key_file, signing_key_uri
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z0-9_-]+)\s*[=:]\s*(.*)")
 _TRUE = {"1", "t", "true", "yes", "on"}
@@ -68,8 +69,11 @@ class AgentSettings:
     allow_shared_secrets: bool
     verification_failure_behavior: str
     no_verification: bool
-    signing_jwks_file: Path | None
+    signing_jwks_file: str
     signing_jwks_key_id: str
+    signer_socket: Path | None
+    signing_aws_kms_key: str
+    signing_gcp_kms_key: str
     allowed_repositories: tuple[str, ...]
     allowed_plugins: tuple[str, ...]
     allowed_environment_variables: tuple[str, ...]
@@ -85,6 +89,7 @@ class AgentSettings:
     cancel_grace_period: float
     cancel_signal: str
     sockets_path: Path
+    expose_job_token: bool
     no_job_api: bool
     enable_job_log_tmpfile: bool
     job_log_path: Path | None
@@ -122,6 +127,13 @@ class AgentSettings:
     def own_tags(self) -> tuple[str, ...]:
         """This agent's tags with its queue, each `name=value`."""
         return (*self.tags, *([f"queue={self.queue}"] if self.queue else []))
+
+    @property
+    def signing_key(self) -> str:
+        """Path or URI of the key that uploads are signed with; empty when there is none."""
+        return signing_key_uri(
+            self.signing_jwks_file, aws_kms_key=self.signing_aws_kms_key, gcp_kms_key=self.signing_gcp_kms_key
+        )
 
 
 def find_config_file(environment: Mapping[str, str], given: str | None) -> Path | None:
@@ -291,6 +303,10 @@ def _read(option: Option, value: Any, where: str, environment: Mapping[str, str]
             if not 0 <= seconds <= 10_000_000:
                 raise bad("between 0 and 10,000,000 seconds")
             return seconds
+        case "key":
+            text = str(value)
+            file = key_file(text) if text else None
+            return text if file is None else str(_path(file, environment))
         case "path":
             return _path(value, environment) if str(value) else None
         case "list" | "paths":
@@ -335,6 +351,12 @@ def _check(values: Mapping[str, Any]) -> None:
     if values["acquire_job"] and values["spawn"] != 1:
         raise ConfigurationError(
             "config.value", "acquire-job runs one job, so it cannot go with spawn", help="leave out one of the two"
+        )
+    if values["signer_socket"] and values["signing_jwks_file"]:
+        raise ConfigurationError(
+            "config.value",
+            "signer-socket and signing-jwks-file contradict each other: jobs could read that key",
+            help="keep one of the two",
         )
     for pair in values["git_submodule_clone_config"]:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9.-]*=.*", pair):

@@ -20,7 +20,14 @@ def _flag(option: Option) -> click.Option:
     if option.kind == "flag":
         return click.Option([f"--{option.name}"], is_flag=True, default=None, help=help_text)
     many = option.kind in {"list", "paths"}
-    metavar = {"list": "A,B", "paths": "PATH,PATH", "path": "PATH", "number": "N", "seconds": "SECONDS"}
+    metavar = {
+        "list": "A,B",
+        "paths": "PATH,PATH",
+        "path": "PATH",
+        "key": "PATH|URI",
+        "number": "N",
+        "seconds": "SECONDS",
+    }
     return click.Option(
         [f"--{option.name}"], multiple=many, metavar=metavar.get(option.kind, "TEXT"), default=None, help=help_text
     )
@@ -63,13 +70,22 @@ def run(config: str | None, **given: Any) -> None:
 
 def _check_signing_key(settings: AgentSettings, log: AgentLog) -> None:
     """A signing key that jobs could not use later is refused now."""
-    if settings.signing_jwks_file is None:
+    if not settings.signing_key:
         return
+    from pipeseal.errors import PipesealError
     from pipeseal.signing.keys.files import exposure_of
     from pipeseal.signing.keys.open import open_signing_key
+    from pipeseal.signing.keys.uri import key_file
 
-    open_signing_key(str(settings.signing_jwks_file), settings.signing_jwks_key_id)
-    if exposed := exposure_of(settings.signing_jwks_file):
+    file = key_file(settings.signing_key)
+    try:
+        open_signing_key(settings.signing_key, settings.signing_jwks_key_id)
+    except PipesealError as error:
+        if file is not None:
+            raise
+        # Credentials for a key service may be the jobs' own, from a hook.
+        log.warn(f"The signing key cannot be used from here: {error}", code=error.code)
+    if file is not None and (exposed := exposure_of(file)):
         log.warn(exposed)
 
 
@@ -90,8 +106,10 @@ def _banner(settings: AgentSettings, verification: VerificationSettings) -> list
         rows.append(("enforcement", f"{'block' if refuses else 'warn'}: without a good signature, {what}"))
         source = verification.policy.source or "none; every pipeline that these keys sign, and the switches below"
         rows.append(("policy", source))
-    if settings.signing_jwks_file is not None:
-        rows.append(("uploads", f"sign with {settings.signing_jwks_file}"))
+    if settings.signing_key:
+        rows.append(("uploads", f"sign with {settings.signing_key}"))
+    if settings.signer_socket is not None:
+        rows.append(("uploads", f"signed by the signer at {settings.signer_socket}"))
     rows.append(("builds", str(settings.build_path)))
     switches = [
         f"hooks: {settings.hooks_path or 'none'}",

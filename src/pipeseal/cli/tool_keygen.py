@@ -1,4 +1,4 @@
-"""`pipeseal tool keygen`: a key pair for signing and verifying steps, in two files."""
+"""`pipeseal tool keygen`: a key pair for signing and verifying steps, in two files; or a kept key's public file."""
 
 from __future__ import annotations
 
@@ -39,12 +39,19 @@ ALGORITHMS = ("EdDSA", "ES512", "PS512", "ES256", "ES384", "PS256", "PS384", "HS
     envvar="BUILDKITE_AGENT_KEYGEN_PUBLIC_JWKS_FILE",
     help="Where to put the public key.  [default: ./ALG-ID-public.json]",
 )
+@click.option(
+    "--key",
+    "kept_key",
+    metavar="URI",
+    help="Make no key: write the public half of this one, in a PKCS #11 token, AWS KMS, Google Cloud KMS or Vault.",
+)
 @click.option("--force-in-repo", is_flag=True, help="Write the private key even into a git work tree.")
 def tool_keygen(
     alg: str,
     key_id: str,
     private_jwks_file: Path | None,
     public_jwks_file: Path | None,
+    kept_key: str | None,
     force_in_repo: bool,
 ) -> None:
     """Make a key pair for signing and verifying steps.
@@ -53,9 +60,15 @@ def tool_keygen(
     Examples:
       pipeseal tool keygen
       pipeseal tool keygen --key-id uploader-1 --private-jwks-file /etc/ci/sign.json
+      pipeseal tool keygen --key awskms:///alias/ci --public-jwks-file ci-public.json
 
-    Files are JWK Sets, mode 0600, and never overwritten.
+    Files are JWK Sets, mode 0600, and never overwritten. With --key and no file, the public set is printed.
     """
+    if kept_key is not None:
+        if private_jwks_file is not None:
+            raise click.UsageError("--key is for keys that are kept elsewhere: there is no private file.")
+        _publish(kept_key, key_id, public_jwks_file)
+        return
     from pipeseal.errors import ConfigurationError
     from pipeseal.signing.keys.files import find_work_tree, write_key_file
     from pipeseal.signing.keys.generate import generate_key_pair
@@ -104,3 +117,23 @@ def tool_keygen(
     )
     if alg not in ("EdDSA", "HS256", "HS384", "HS512"):
         click.echo(f"note: {alg} gives another signature each time it signs, even for the same step.")
+
+
+def _publish(uri: str, key_id: str, file: Path | None) -> None:
+    """Write or print the public set of a key that is kept elsewhere."""
+    import json
+
+    from pipeseal.signing.keys.files import write_key_file
+    from pipeseal.signing.keys.open import open_signing_key
+
+    key = open_signing_key(uri, key_id)
+    text = json.dumps({"keys": [key.public_jwk()]}, sort_keys=True, separators=(",", ":"))
+    if file is None:
+        click.echo(text)
+        return
+    write_key_file(file, text)
+    click.echo(f"Wrote the public key of {uri}: {key.alg}, key id {key.kid}, thumbprint {key.thumbprint}\n")
+    click.echo("Next:")
+    named = f"\n                    signing-jwks-key-id=\"{key_id}\"" if key_id else ""
+    click.echo(f'  1. on uploaders   signing-jwks-file="{uri}"{named}')
+    click.echo(f'  2. on all agents  verification-jwks-file="{file.absolute()}"')

@@ -35,10 +35,10 @@ def sign_text(
 @click.argument("file", required=False, type=click.Path(allow_dash=True, path_type=Path))
 @click.option(
     "--jwks-file",
-    required=True,
+    default="",
     envvar="BUILDKITE_AGENT_JWKS_FILE",
-    metavar="FILE",
-    help="Key file with the private key to sign with.",
+    metavar="FILE|URI",
+    help="The private key to sign with: a key file, or pkcs11:, awskms:, gcpkms:, vault:, openbao:.",
 )
 @click.option(
     "--jwks-key-id",
@@ -46,6 +46,16 @@ def sign_text(
     envvar="BUILDKITE_AGENT_JWKS_KEY_ID",
     metavar="ID",
     help="Which key of the file; needed when it holds several.",
+)
+@click.option(
+    "--signing-aws-kms-key", default="", envvar="BUILDKITE_AGENT_AWS_KMS_KEY", metavar="ID", help="A key in AWS KMS."
+)
+@click.option(
+    "--signing-gcp-kms-key",
+    default="",
+    envvar="BUILDKITE_AGENT_GCP_KMS_KEY",
+    metavar="NAME",
+    help="A key in Google Cloud KMS.",
 )
 @click.option(
     "--repo",
@@ -101,6 +111,8 @@ def tool_sign(
     file: Path | None,
     jwks_file: str,
     jwks_key_id: str,
+    signing_aws_kms_key: str,
+    signing_gcp_kms_key: str,
     repo: str | None,
     organization_slug: str | None,
     pipeline_slug: str | None,
@@ -145,6 +157,11 @@ def tool_sign(
         raise click.UsageError("--graphql-token needs --organization-slug and --pipeline-slug.")
     if update and not graphql_token:
         raise click.UsageError("--update needs --graphql-token.")
+    from pipeseal.signing.keys.uri import key_file, signing_key_uri
+
+    uri = signing_key_uri(jwks_file, aws_kms_key=signing_aws_kms_key, gcp_kms_key=signing_gcp_kms_key)
+    if not uri:
+        raise click.UsageError("Missing option '--jwks-file'.")
     if expect_digest and not from_server:
         raise click.UsageError("--expect-digest is for what a server says; here the text is your own.")
 
@@ -153,8 +170,8 @@ def tool_sign(
     from pipeseal.signing.keys.open import open_signing_key
     from pipeseal.signing.signtext import sign_text as sign
 
-    key = open_signing_key(jwks_file, jwks_key_id)
-    if exposed := exposure_of(Path(jwks_file)):
+    key = open_signing_key(uri, jwks_key_id)
+    if (path := key_file(uri)) is not None and (exposed := exposure_of(path)):
         click.echo(f"warning: {exposed}", err=True)
     server = stored = None
     if graphql_token:

@@ -356,10 +356,44 @@ ROWS: tuple[Code, ...] = (
     ),
     Code(
         "key.home",
-        "keys are not kept there",
-        "The key's address names a kind of key store that is not supported.",
-        ("the address has a typing error",),
-        "Give the path of a key file.",
+        "no such place for keys",
+        "A key's URI names no place where keys are kept, or not well enough to find the key there.",
+        (
+            "the URI has a typing error, or lacks a part",
+            "the library for that kind of key store is not installed (`pipeseal[aws]`, `[gcp]`, `[pkcs11]`)",
+            "a URI was given where a file of public keys is needed",
+        ),
+        "Give the path of a key file, or a URI as docs/how-to/kms-and-hsm.md has them.",
+    ),
+    Code(
+        "key.credentials",
+        "nothing to prove who asks for a key",
+        "The key is in a token or service that wants a PIN, a token or credentials, and there are none, or they are "
+        "wrong.",
+        ("the variables or files with them are missing where the program runs", "the PIN or token was changed"),
+        "See docs/how-to/kms-and-hsm.md for where each kind of key looks for them.",
+    ),
+    Code(
+        "key.service",
+        "key service that does not serve",
+        "The service or token that keeps the signing key did not answer in time, or refused.",
+        (
+            "the network, or the service, is down",
+            "these credentials may not use the key, or the key was disabled",
+            "the HSM or token was taken out",
+        ),
+        "Read what the service said, mend that, and try again: nothing was signed.",
+    ),
+    Code(
+        "key.wrong_signature",
+        "signature that is not the key's",
+        "What a key service or token gave as a signature does not verify with the key's own public half.",
+        (
+            "the key was rotated or replaced while it was in use",
+            "the service or token has a fault",
+            "somebody stands between this program and the service",
+        ),
+        "Try again; if it stays so, publish the key's public half anew and look at the service.",
     ),
     Code(
         "key.unreadable",

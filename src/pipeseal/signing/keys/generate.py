@@ -62,9 +62,7 @@ def generate_key_pair(algorithm: str, key_id: str = "", *, prefix: str = "") -> 
         )
     members = _GENERATORS[row.kty](row)
     if not key_id:
-        thumbprint = parse_jwks(json.dumps(members | {"alg": algorithm}).encode())[0].thumbprint()
-        # Only letters and digits of it: an id that begins with `-` would read as a flag.
-        key_id = f"{prefix or algorithm.lower()}-{re.sub('[^A-Za-z0-9]', '', thumbprint)[:8].lower()}"
+        key_id = default_key_id(parse_jwks(json.dumps(members | {"alg": algorithm}).encode())[0], prefix=prefix)
     if not _KEY_ID.match(key_id):
         raise ConfigurationError(
             "key.id",
@@ -77,6 +75,17 @@ def generate_key_pair(algorithm: str, key_id: str = "", *, prefix: str = "") -> 
         json.dumps({"keys": [key]}, sort_keys=True, separators=(",", ":")) for key in (private, public)
     )
     return KeyPair(parse_jwks(private_set.encode())[0], private_set, public_set)
+
+
+def default_key_id(key: Jwk, *, prefix: str = "") -> str:
+    """The id that a key has when nobody named it: the same for the same key, wherever it is kept.
+
+    Parameters:
+        key: with its algorithm.
+        prefix: word before the characters of the thumbprint; the algorithm's name in lower case when empty.
+    """
+    # Only letters and digits of it: an id that begins with `-` would read as a flag.
+    return f"{prefix or (key.alg or '').lower()}-{re.sub('[^A-Za-z0-9]', '', key.thumbprint())[:8].lower()}"
 
 
 def _generate_okp(_row: Algorithm) -> dict[str, str]:

@@ -1,35 +1,39 @@
-"""The door to keys: a key is a URI, and its scheme says where it is kept. Today that is a file.
+"""The door to keys: a key is a URI, and its scheme says where it is kept: a file, a token, a key service.
 
-A new home for keys is one new module beside this one and one line in `_HOMES`.
+A new home for keys is one new module beside this one, one line in `_HOMES`, and one in `uri.HOMES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pipeseal.errors import ConfigurationError, MalformedInput
 from pipeseal.signing.keys.algorithms import ALGORITHMS
 from pipeseal.signing.keys.files import read_key_file
 from pipeseal.signing.keys.jwk import Jwk, parse_jwks
-from pipeseal.signing.keys.signing_key import FileSigningKey, SigningKey
+from pipeseal.signing.keys.signing_key import FileSigningKey, PublishedSigningKey
+from pipeseal.signing.keys.uri import split_key_uri
 from pipeseal.signing.keys.verification_keys import VerificationKeys, parse_verification_keys
 
 
-def open_signing_key(uri: str, key_id: str = "") -> SigningKey:
+def open_signing_key(uri: str, key_id: str = "") -> PublishedSigningKey:
     """The key to sign with.
 
     Parameters:
-        uri: a path, or `file:///path`, of a JWK Set or a bare JWK.
-        key_id: which key of the set; empty when it holds exactly one.
+        uri: a path, or `file:///path`, of a JWK Set or a bare JWK; or the URI of a key that is kept elsewhere:
+            `pkcs11:`, `awskms:`, `gcpkms:`, `vault:`, `openbao:`, see the modules of those names.
+        key_id: of a file: which key of the set, empty when it holds exactly one. Elsewhere: the key id that
+            signatures name, empty for one made of the key's thumbprint.
 
     Raises:
         ConfigurationError: no such home (`key.home`), file (`key.unreadable`, `key.permissions`) or key
-            (`key.id_needed`, `key.not_found`), or one that does not sign (`key.unusable`, `key.not_private`).
+            (`key.id_needed`, `key.not_found`), or one that does not sign (`key.unusable`, `key.not_private`); no way
+            to prove who is asking (`key.credentials`).
         MalformedInput: `key.set` or `key.malformed`, naming the file.
+        Unavailable: `key.service`: the key's home did not answer, or refused.
     """
-    scheme, location = _split(uri)
+    scheme, location = split_key_uri(uri)
     return _HOMES[scheme](location, key_id)
 
 
@@ -43,7 +47,13 @@ def load_verification_keys(uri: str) -> VerificationKeys:
         ConfigurationError: `key.home`, `key.unreadable`, `key.permissions`, `key.set_empty`, `key.no_algorithm`.
         MalformedInput: `key.set` or `key.malformed`, naming the file.
     """
-    _, location = _split(uri)
+    scheme, location = split_key_uri(uri)
+    if scheme != "file":
+        raise ConfigurationError(
+            "key.home",
+            f"verification keys are public keys in a file, not at {scheme}:",
+            help="write the public key to a file: pipeseal tool keygen --key URI --public-jwks-file FILE",
+        )
     try:
         return parse_verification_keys(read_key_file(Path(location)))
     except MalformedInput as error:
@@ -94,7 +104,7 @@ def select_signing_key(keys: Sequence[Jwk], key_id: str = "") -> Jwk:
     return key
 
 
-def _open_file(location: str, key_id: str) -> SigningKey:
+def _open_file(location: str, key_id: str) -> PublishedSigningKey:
     path = Path(location)
     try:
         keys = parse_jwks(read_key_file(path))
@@ -107,17 +117,23 @@ def _in_file(error: MalformedInput, location: str) -> MalformedInput:
     return MalformedInput(error.code, f"{location}: {error.message}", help=error.help)
 
 
-_HOMES: dict[str, Callable[[str, str], SigningKey]] = {"file": _open_file}
+def _kept(module: str) -> Callable[[str, str], PublishedSigningKey]:
+    """Opens keys of a home whose module is imported only when it is asked for."""
+
+    def open_kept(uri: str, key_id: str) -> PublishedSigningKey:
+        from importlib import import_module
+
+        opened: PublishedSigningKey = getattr(import_module(f"{__package__}.{module}"), f"open_{module}")(uri, key_id)
+        return opened
+
+    return open_kept
 
 
-def _split(uri: str) -> tuple[str, str]:
-    if "://" not in uri:
-        return "file", uri
-    parts = urlsplit(uri)
-    if parts.scheme not in _HOMES or (parts.scheme == "file" and parts.netloc not in ("", "localhost")):
-        raise ConfigurationError(
-            "key.home",
-            f"keys are not kept at {parts.scheme}://{parts.netloc}",
-            help=f"give a path, or one of: {', '.join(f'{home}:///...' for home in _HOMES)}",
-        )
-    return parts.scheme, unquote(parts.path)
+_HOMES: dict[str, Callable[[str, str], PublishedSigningKey]] = {
+    "file": _open_file,
+    "pkcs11": _kept("pkcs11"),
+    "awskms": _kept("awskms"),
+    "gcpkms": _kept("gcpkms"),
+    "vault": _kept("vault"),
+    "openbao": _kept("vault"),
+}

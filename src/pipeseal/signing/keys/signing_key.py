@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pipeseal.errors import ConfigurationError
 from pipeseal.signing.keys.crypto import make_signer
 from pipeseal.signing.keys.jwk import Jwk
 
@@ -33,6 +34,18 @@ class SigningKey(Protocol):
         ...
 
 
+class PublishedSigningKey(SigningKey, Protocol):
+    """A signing key that knows its public half."""
+
+    def public_jwk(self) -> dict[str, str]:
+        """The public key as a JWK with `alg`, `kid` and `use`, for verification key files.
+
+        Raises:
+            ConfigurationError: `key.unusable`: a shared secret, which has no public half.
+        """
+        ...
+
+
 class FileSigningKey:
     """A signing key whose private part is in this process.
 
@@ -55,6 +68,21 @@ class FileSigningKey:
     @property
     def thumbprint(self) -> str:
         return self._jwk.thumbprint()
+
+    def public_jwk(self) -> dict[str, str]:
+        """The public key as a JWK with `alg` and `use`, and `kid` where it has one.
+
+        Raises:
+            ConfigurationError: `key.unusable`: a shared secret, which has no public half.
+        """
+        if self._jwk.kty == "oct":
+            raise ConfigurationError(
+                "key.unusable",
+                f"the key {self.kid!r} is a shared secret, which has no public half",
+                help="use an EdDSA key",
+            )
+        named = {"kid": self.kid} if self.kid else {}
+        return {**self._jwk.public_material(), "alg": self.alg, **named, "use": "sig"}
 
     def __repr__(self) -> str:
         return f"<FileSigningKey {self.alg} kid={self.kid!r}>"
