@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import command_rows, job_rows, peers, program_rows, step_rows
+from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, step_rows
 from benchmarks.measure import CommandFailed
 from benchmarks.report import Row, render_table, row_value
 from benchmarks.workspace import Workspace
@@ -52,6 +52,10 @@ ROWS: dict[str, Measure] = {
     "dispatch.official": job_rows.measure_dispatch_official,
     "dispatch.checkout": job_rows.measure_dispatch_checkout,
     **_sized("throughput", job_rows.measure_throughput, "1", "8"),
+    "log.100MB": log_rows.measure_log,
+    "log.flat": log_rows.measure_log_growth,
+    "log.read": log_rows.measure_log_read,
+    **_sized("redact.stream", log_rows.measure_redaction, "20", "100"),
 }
 # Run only when they are named.
 ON_DEMAND = {"soak"}

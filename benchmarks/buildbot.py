@@ -125,7 +125,7 @@ class Buildbot(AbstractContextManager["Buildbot"]):
     def _running(self, builder: str) -> bool:
         return bool(self.call("GET", f"/builders/{self._builders[builder]}/builds?complete=false&limit=1")["builds"])
 
-    def log_of_last_build(self, builder: str, number: int) -> str:
+    def log_of_build(self, builder: str, number: int) -> str:
         """The path of the log of a build."""
         builds = self.call("GET", f"/builders/{self._builders[builder]}/builds?number={number}")["builds"]
         return f"/builds/{builds[0]['buildid']}/steps/1/logs/stdio"

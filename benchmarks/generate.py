@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from typing import Any
+import random
+import string
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 REPOSITORY_URL = "https://git.example.com/acme/monorepo.git"
 COMMIT = "4f2a9c1d7be0835f6a1c2d3e4f5061728394a5b6"
@@ -175,3 +177,30 @@ def _replace(text: str, permutation: dict[str, str] | None) -> str:
     for name, value in (permutation or {}).items():
         text = text.replace("{{matrix." + name + "}}" if name else "{{matrix}}", value)
     return text
+
+
+def generate_secrets(count: int) -> list[str]:
+    """So many secrets of 32 letters and digits, the same every time."""
+    characters = random.Random("secrets")
+    return ["".join(characters.choices(string.ascii_letters + string.digits, k=32)) for _ in range(count)]
+
+
+def generate_log(file: BinaryIO, size: int, secrets: Sequence[str]) -> None:
+    """Write a log of at least `size` bytes: lines of some 120 bytes, one in a hundred, the last too, with a secret.
+
+    Parameters:
+        file: open for writing.
+        secrets: which of them comes next goes round.
+    """
+    source = random.Random("log")
+    words = ["".join(source.choices("etaoinshrdlucmfwypvbgk", k=source.randint(2, 10))) for _ in range(500)]
+    lines = []
+    for number in range(100 * len(secrets)):
+        text = f"{number // 60 % 60:02}:{number % 60:02}.{number * 37 % 1000:03} INFO [{source.choice(words)}]"
+        text += " " + " ".join(source.choices(words, k=14))
+        if number % 100 == 99:
+            text += f" password={secrets[(number + 1) // 100 % len(secrets)]}"
+        lines.append(text + "\n")
+    block = "".join(lines).encode()
+    for _ in range(-(-size // len(block))):
+        file.write(block)

@@ -38,7 +38,7 @@ from benchmarks.report import MILLISECONDS, Row, Target
 from benchmarks.workspace import PIPESEAL, Workspace
 
 BUILDBOT = "buildbot"
-# After a job the stock agent that polls does not ask at once, but up to a ping interval later, which is a second here.
+# After a job the stock agent that polls does not ask at once, but up to a second later.
 STOCK_PAUSE_SECONDS = 1.2
 # Of 40 samples the 95th percentile is the second largest.
 DISPATCHES = 40
@@ -131,7 +131,7 @@ def measure_dispatch(space: Workspace) -> tuple[Row, ...]:
         series, idle = alternate_all(
             sides, rounds=DISPATCHES, budget_seconds=3 * space.budget_seconds, fewest=DISPATCHES
         )
-    stock, buildbot = _peers(space, series[1:])
+    stock, buildbot = pick_peers(space, series[1:])
     return (
         Row("dispatch.noop", Pairs(series[0], stock, idle), MILLISECONDS, STOCK, time=Target(ratio=0.4, limit=0.015)),
         Row("dispatch.noop.buildbot", Pairs(series[0], buildbot, idle), MILLISECONDS, BUILDBOT, Target(ratio=1 / 15)),
@@ -219,7 +219,7 @@ def measure_throughput(space: Workspace, workers: str) -> tuple[Row, ...]:
             rounds=space.pairs, budget_seconds=2 * space.budget_seconds,
         )  # fmt: skip
     del taken[0][0]  # the unmeasured round
-    stock, buildbot = _peers(space, series[1:])
+    stock, buildbot = pick_peers(space, series[1:])
     rows = [
         Row(f"throughput.{workers}", Pairs(series[0], buildbot, idle), MILLISECONDS, BUILDBOT, Target(ratio=0.1)),
         Row(f"throughput.{workers}.stock", Pairs(series[0], stock, idle), MILLISECONDS, STOCK),
@@ -227,9 +227,9 @@ def measure_throughput(space: Workspace, workers: str) -> tuple[Row, ...]:
     if count > 1:
         whole = [_cpu(each, lambda batch: batch.server + batch.worker) for each in taken]
         agents = [_cpu(each, lambda batch: batch.worker) for each in taken]
-        stock, buildbot = _peers(space, whole[1:])
+        stock, buildbot = pick_peers(space, whole[1:])
         rows.append(Row("cpu.job", Pairs(whole[0], buildbot, idle), MILLISECONDS, BUILDBOT, Target(ratio=0.1)))
-        stock, _ = _peers(space, agents[1:])
+        stock, _ = pick_peers(space, agents[1:])
         rows.append(Row("cpu.job.agent", Pairs(agents[0], stock, idle), MILLISECONDS, STOCK, Target(ratio=0.5)))
     return tuple(rows)
 
@@ -249,7 +249,7 @@ def _cpu(batches: Sequence[_Batch], cost: Callable[[_Batch], float]) -> Series:
     return Series([Sample(cost(batch), cost(batch), batch.memory) for batch in batches])
 
 
-def _peers(space: Workspace, series: Sequence[Series]) -> tuple[Series | None, Series | None]:
+def pick_peers(space: Workspace, series: Sequence[Series]) -> tuple[Series | None, Series | None]:
     """The stock agent's and Buildbot's series, of those that were measured."""
     left = list(series)
     stock = left.pop(0) if space.stock.path else None

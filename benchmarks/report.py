@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Unit:
-    """How seconds are shown: `us`, `ms` or `s` (or a share in `%`), and the factor from seconds (or the share)."""
+    """How seconds are shown: `us`, `ms` or `s` (or a share in `%`, or bytes in `MB`), and the factor from them."""
 
     name: str
     factor: float
@@ -23,6 +23,7 @@ MICROSECONDS = Unit("us", 1e6)
 MILLISECONDS = Unit("ms", 1e3)
 SECONDS = Unit("s", 1.0)
 PERCENT = Unit("%", 100.0)
+MEGABYTES = Unit("MB", 1 / MIB)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _judged(ours.p50, peer.p50 if peer else None, row.time.show(factor, unit)),
         row.time.judge(ours.p50, peer.p50 if peer else None),
         _judged(ours.cpu_p50, peer.cpu_p50 if peer else None, ""),
-        " / ".join(f"{size:.0f}" for size in rss),
+        " / ".join(f"{size:.0f}" for size in rss) if any(rss) else "",
         _judged(ours.max_rss_bytes, peer.max_rss_bytes if peer else None, row.memory.show(1 / MIB, "MB")),
         row.memory.judge(ours.max_rss_bytes, peer.max_rss_bytes if peer else None),
         f"{row.pairs.idle:.0%}",
@@ -166,7 +167,7 @@ def row_value(row: Row) -> dict[str, Any]:
             "verdict": row.time.judge(ours.p50, peer.p50 if peer else None),
         },
         "memory": {
-            "ratio": ours.max_rss_bytes / peer.max_rss_bytes if peer else None,
+            "ratio": ours.max_rss_bytes / peer.max_rss_bytes if peer and peer.max_rss_bytes else None,
             "target_ratio": row.memory.ratio,
             "limit_bytes": row.memory.limit,
             "verdict": row.memory.judge(ours.max_rss_bytes, peer.max_rss_bytes if peer else None),

@@ -1,8 +1,8 @@
 """Our side of the rows per step: prepares an input, then makes one pass over it for each line on standard input.
 
-`python -m benchmarks.worker OPERATION --input FILE [--jwks FILE] [--repo URL]` answers each line with a JSON line of
-`items`, `seconds` and `cpu_seconds`, as the Go peer's `bench` does. `signed` is the exception: it reads a pipeline
-and writes it signed, once, as the Go peer's `sign` does.
+`python -m benchmarks.worker OPERATION --input FILE [--jwks FILE] [--repo URL] [--secrets COUNT]` answers each line
+with a JSON line of `items`, `seconds` and `cpu_seconds`, as the Go peer's `bench` does. `signed` is the exception: it
+reads a pipeline and writes it signed, once, as the Go peer's `sign` does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,57 @@ def prepare_verify_raw(arguments: argparse.Namespace) -> Pass:
     return one_pass
 
 
+def prepare_redact(arguments: argparse.Namespace) -> Pass:
+    """A log in reads of 64 KiB through the redactor; nothing of a secret may be left."""
+    from benchmarks.generate import generate_secrets
+    from pipeseal.agent.redaction import MARK, Redactor
+
+    reads, secrets = _read_blocks(arguments.input), generate_secrets(arguments.secrets)
+    hidden = sum(map(b"".join(reads).count, (secret.encode() for secret in secrets)))
+
+    def one_pass() -> int:
+        redactor = Redactor()
+        redactor.add_all(secrets)
+        shown = [redactor.feed(block) for block in reads]
+        shown.append(redactor.flush())
+        marks = sum(block.count(MARK) for block in shown)
+        assert marks == hidden, f"{marks} marks for {hidden} secrets"
+        return sum(map(len, reads)) // 1_000_000
+
+    return one_pass
+
+
+def prepare_redact_re(arguments: argparse.Namespace) -> Pass:
+    """The same reads through one alternation of `re`, each alone."""
+    import re
+
+    from benchmarks.generate import generate_secrets
+
+    reads = _read_blocks(arguments.input)
+    pattern = re.compile("|".join(map(re.escape, generate_secrets(arguments.secrets))).encode())
+
+    def one_pass() -> int:
+        for block in reads:
+            pattern.sub(b"[REDACTED]", block)
+        return sum(map(len, reads)) // 1_000_000
+
+    return one_pass
+
+
 OPERATIONS: dict[str, Callable[[argparse.Namespace], Pass]] = {
     "parse": prepare_parse,
     "sign": prepare_sign,
     "verify": prepare_verify,
     "verify-job": prepare_verify_job,
     "verify-raw": prepare_verify_raw,
+    "redact": prepare_redact,
+    "redact-re": prepare_redact_re,
 }
+
+
+def _read_blocks(path: Path) -> list[bytes]:
+    with path.open("rb") as file:
+        return list(iter(partial(file.read, 65_536), b""))
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:
@@ -136,6 +181,7 @@ def main() -> None:
     parser.add_argument("--input", type=Path)
     parser.add_argument("--jwks", type=Path)
     parser.add_argument("--repo", default="")
+    parser.add_argument("--secrets", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.operation == "signed":
         write_signed(arguments)

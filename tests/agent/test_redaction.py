@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeseal.agent.redaction import MARK, Redactor, find_secrets, go_quoted, is_secret_name, spellings
+from pipeseal.agent.redaction import FEW_MATCHES, MARK, Redactor, find_secrets, go_quoted, is_secret_name, spellings
 
 # Few letters, so that secrets overlap, repeat and begin in each other.
 _TEXT = st.text("ab\n ", min_size=6, max_size=10)
@@ -100,6 +100,22 @@ def test_many_long_secrets_stay_fast() -> None:
     for _ in range(50):
         redactor.feed(block)
     assert time.monotonic() - started < 3
+
+
+def test_secret_that_begins_in_the_end_of_another_is_hidden_to_its_own_end() -> None:
+    redactor = Redactor()
+    redactor.add_all(["key-one-two", "two-three-four", "four-five-six-seven"])
+    assert redactor.feed(b"<key-one-two-three-four-five-six-seven>") == b"<[REDACTED]>"
+    assert redactor.feed(b"<key-one-two-three>") == b"<[REDACTED]-three>"
+    assert redactor.feed(b"<four-five-six-seven>") == b"<[REDACTED]>"
+
+
+def test_block_full_of_secrets_that_overlap() -> None:
+    secrets = ["abcdef", "efghij"]
+    stream = b"abcdefghij-" * (2 * FEW_MATCHES)
+    redactor = Redactor()
+    redactor.add_all(secrets)
+    assert redactor.feed(stream) + redactor.flush() == (MARK + b"-") * (2 * FEW_MATCHES)
 
 
 def test_which_variables_are_secret() -> None:
