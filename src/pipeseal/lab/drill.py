@@ -31,9 +31,9 @@ Settings: TypeAlias = Mapping[str, str | bool]
 # Variables that differ between two runs of one step although nothing is wrong.
 VOLATILE = frozenset(
     {
-        "BUILDKITE_JOB_ID", "BUILDKITE_BUILD_ID", "BUILDKITE_STEP_ID", "BUILDKITE_AGENT_ACCESS_TOKEN",
-        "BUILDKITE_AGENT_PID", "PIPESEAL_SEAL", "BUILDKITE_AGENT_JOB_API_SOCKET", "BUILDKITE_AGENT_JOB_API_TOKEN",
-        "BUILDKITE_ENV_FILE", "BUILDKITE_ENV_JSON_FILE",
+        "BUILDKITE_AGENT_ACCESS_TOKEN", "BUILDKITE_AGENT_ENDPOINT", "BUILDKITE_AGENT_JOB_API_SOCKET",
+        "BUILDKITE_AGENT_JOB_API_TOKEN", "BUILDKITE_AGENT_PID", "BUILDKITE_BUILD_ID", "BUILDKITE_ENV_FILE",
+        "BUILDKITE_ENV_JSON_FILE", "BUILDKITE_JOB_ID", "BUILDKITE_STEP_ID", "PIPESEAL_SEAL",
     }
 )  # fmt: skip
 
@@ -84,6 +84,7 @@ class Execution(NamedTuple):
     directory: str
     commit: str
     files: str
+    plugin: str
     ran: tuple[str, ...]
 
 
@@ -332,6 +333,7 @@ class Drill:
             directory=(folder / "directory").read_text("utf-8").strip(),
             commit=(folder / "commit").read_text("utf-8"),
             files=(folder / "files").read_text("utf-8"),
+            plugin=(folder / "plugin").read_text("utf-8", "replace") if (folder / "plugin").exists() else "",
             ran=tuple(who for who in self.ground.ran(record.id) if who != "git"),
         )
 
@@ -343,7 +345,7 @@ class Drill:
             if one.environment.get(name) != twin.environment.get(name) and not name.endswith("_FILE")
         )
         self.must(not differ, f"{words}the command saw other variables than its honest twin: {', '.join(differ)}")
-        for part in ("argv", "directory", "commit", "files", "ran"):
+        for part in ("argv", "directory", "commit", "files", "plugin", "ran"):
             self.must(getattr(one, part) == getattr(twin, part), f"{words}it ran with another {part} than its twin")
 
     def _fate(self, record: JobRecord, ran: list[str]) -> str:

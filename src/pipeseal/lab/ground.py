@@ -48,6 +48,12 @@ NOTING = """\
 echo "{who} ${{BUILDKITE_JOB_ID:-none}}" >> {notes}
 """
 
+# What a plugin is told of its configuration.
+PLUGIN_RECORD = """\
+mkdir -p {records}/$BUILDKITE_JOB_ID
+env | grep '^BUILDKITE_PLUGIN' | sort > {records}/$BUILDKITE_JOB_ID/plugin
+"""
+
 GIT = """\
 #!/bin/sh
 echo "git ${{BUILDKITE_JOB_ID:-none}} $*" | tr '\\n' ' ' >> {notes}
@@ -178,7 +184,8 @@ class Ground:
     def _make_repositories(self) -> None:
         notes, records = shlex.quote(str(self.notes)), shlex.quote(str(self.records))
         plugin = self.repositories / "banner-buildkite-plugin"
-        files = {"hooks/pre-command": self.noting("plugin"), "plugin.yml": "name: Banner\n"}
+        hook = self.noting("plugin") + PLUGIN_RECORD.format(records=records)
+        files = {"hooks/pre-command": hook, "plugin.yml": "name: Banner\n"}
         self.plugin_commit = make_repository(plugin, files, tag="v1.0.0")
         self.plugin_tree = run_git(plugin, "rev-parse", "HEAD^{tree}")
         self.plugin_repository, self.plugin = plugin, f"{plugin.as_uri()}#v1.0.0"
@@ -242,7 +249,6 @@ pipeline = "legacy"
 
 [[allow]]
 repository = {_toml(str(self.gadgets))}
-head-commits = true
 
 [key.drill-elsewhere]
 repositories = [{_toml(str(self.gadgets))}]

@@ -21,10 +21,14 @@ from pipeseal.controlplane.domain.environment import (
 )
 from pipeseal.lab.ground import NAMED_LIKE_A_COMMAND, Ground
 from pipeseal.pipeline.matrix import interpolate_matrix
+from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.pipeline.render import plugins_value, render_json, step_value
-from pipeseal.pipeline.steps import Checkout, CommandStep, Matrix, Pipeline, Plugin, Secret
+from pipeseal.pipeline.steps import Checkout, CommandStep, Matrix, Pipeline, Plugin, Secret, Signature
 from pipeseal.signing.bindings import static_bindings, uploader_bindings
+from pipeseal.signing.fields import values_to_sign
+from pipeseal.signing.jws import sign_jws
 from pipeseal.signing.keys.signing_key import FileSigningKey
+from pipeseal.signing.payload import render_payload
 from pipeseal.signing.seal.envelope import BuildFacts, ResolvedPlugin
 from pipeseal.signing.seal.make import Sealing, static_sealing
 from pipeseal.signing.sign import sign_pipeline, sign_step
@@ -161,6 +165,22 @@ def make_job(ground: Ground, kind: Kind, agent: tuple[str, str]) -> JobDocument:
     if kind.permutation is not None:
         document["matrix_permutation"] = dict(kind.permutation)
     return document
+
+
+def sign_again(ground: Ground, job: JobDocument, role: str = "signer") -> JobDocument:
+    """The job with its step signed as it stands, whatever seal is in it: as somebody who has the key could.
+
+    Parameters:
+        ground: where the keys are.
+        job: the job.
+        role: of the key.
+    """
+    step = parse_command_step(job["step"])
+    key = FileSigningKey(ground.pairs[role].key)
+    environment = {"TIER": "gold", "BUILDKITE_COMMIT": job["env"]["BUILDKITE_COMMIT"]}
+    values = values_to_sign(step, repository_url=job["env"]["BUILDKITE_REPO"], environment=environment)
+    signature = Signature(key.alg, sorted(values), sign_jws(render_payload(key.alg, values), key))
+    return {**job, "step": step_value(replace(step, signature=signature))}
 
 
 def _static(facts: JobFacts) -> Mapping[str, str]:

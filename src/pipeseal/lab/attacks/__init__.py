@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pipeseal.lab.attacks.a_signed_fields import SCENARIOS as A
 from pipeseal.lab.attacks.b_job_and_step import SCENARIOS as B
+from pipeseal.lab.attacks.c_environment import SCENARIOS as C
+from pipeseal.lab.attacks.f_formats import SCENARIOS as F
 from pipeseal.lab.scenario import Scenario
 
 # Letter of a group to what it is about.
@@ -20,4 +22,4 @@ GROUPS = {
     "L": "keys",
 }
 
-SCENARIOS: tuple[Scenario, ...] = (*A, *B)
+SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *F)
