@@ -127,7 +127,7 @@ class FakeServer:
                 except OSError:
                     self.close_connection = True
 
-            do_GET = do_POST = do_PUT = _serve
+            do_GET = do_POST = do_PUT = do_DELETE = _serve
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -20,6 +20,8 @@ MAX_ANSWER_BYTES = 4 << 20
 MAX_HEADER_BYTES = 65_536
 MAX_HEADERS = 100
 TIMEOUT_SECONDS = 60.0
+# What a job has the Agent API's own URL in, as it reaches it through its agent: that host may keep artifacts.
+CONTROL_PLANE_VARIABLE = "PIPESEAL_CONTROL_PLANE"
 
 
 class Endpoint(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 
 class Token(Enum):
@@ -24,12 +25,15 @@ class Route(NamedTuple):
         method: HTTP method.
         path: below the endpoint (which ends in `/v3`); `{names}` are path segments.
         token: what the caller proves with.
+        inside: commands inside a job make this call; an agent passes it on for them. Without it the call is the
+            agent's own.
     """
 
     name: str
     method: str
     path: str
     token: Token
+    inside: bool = False
 
 
 ROUTES: tuple[Route, ...] = (
@@ -44,37 +48,54 @@ ROUTES: tuple[Route, ...] = (
     Route("finish_job", "PUT", "/jobs/{job_id}/finish", Token.JOB),
     Route("append_log", "POST", "/jobs/{job_id}/chunks", Token.JOB),
     Route("header_times", "POST", "/jobs/{job_id}/header_times", Token.JOB),
-    Route("upload_pipeline", "POST", "/jobs/{job_id}/pipelines", Token.JOB),
-    Route("upload_state", "GET", "/jobs/{job_id}/pipelines/{upload_id}", Token.JOB),
-    Route("set_meta_data", "POST", "/jobs/{job_id}/data/set", Token.JOB),
-    Route("get_meta_data", "POST", "/jobs/{job_id}/data/get", Token.JOB),
-    Route("has_meta_data", "POST", "/jobs/{job_id}/data/exists", Token.JOB),
-    Route("list_meta_data", "POST", "/jobs/{job_id}/data/keys", Token.JOB),
+    Route("upload_pipeline", "POST", "/jobs/{job_id}/pipelines", Token.JOB, inside=True),
+    Route("upload_state", "GET", "/jobs/{job_id}/pipelines/{upload_id}", Token.JOB, inside=True),
+    Route("set_meta_data", "POST", "/jobs/{job_id}/data/set", Token.JOB, inside=True),
+    Route("get_meta_data", "POST", "/jobs/{job_id}/data/get", Token.JOB, inside=True),
+    Route("has_meta_data", "POST", "/jobs/{job_id}/data/exists", Token.JOB, inside=True),
+    Route("list_meta_data", "POST", "/jobs/{job_id}/data/keys", Token.JOB, inside=True),
     # Called by an agent that was started for one job.
     Route("acquire_job", "PUT", "/jobs/{job_id}/acquire", Token.SESSION),
-    Route("stop_agent", "POST", "/stop", Token.JOB),
-    Route("pause_agent", "POST", "/pause", Token.JOB),
-    Route("resume_agent", "POST", "/resume", Token.JOB),
-    Route("update_job", "PUT", "/jobs/{job_id}", Token.JOB),
-    Route("promise_failure", "PUT", "/jobs/{job_id}/promise_failure", Token.JOB),
-    Route("set_meta_data_batch", "POST", "/jobs/{job_id}/data/set-batch", Token.JOB),
-    Route("get_build_meta_data", "POST", "/builds/{build_id}/data/get", Token.JOB),
-    Route("has_build_meta_data", "POST", "/builds/{build_id}/data/exists", Token.JOB),
-    Route("list_build_meta_data", "POST", "/builds/{build_id}/data/keys", Token.JOB),
-    Route("annotate", "POST", "/jobs/{job_id}/annotations", Token.JOB),
-    Route("remove_annotation", "DELETE", "/jobs/{job_id}/annotations/{context}", Token.JOB),
-    Route("get_secret", "GET", "/jobs/{job_id}/secrets", Token.JOB),
-    Route("request_oidc_token", "POST", "/jobs/{job_id}/oidc/tokens", Token.JOB),
-    Route("export_step", "POST", "/steps/{step}/export", Token.JOB),
-    Route("update_step", "PUT", "/steps/{step}", Token.JOB),
-    Route("cancel_step", "POST", "/steps/{step}/cancel", Token.JOB),
-    Route("cancel_build", "POST", "/builds/{build_id}/cancel", Token.JOB),
-    Route("create_artifacts", "POST", "/jobs/{job_id}/artifacts", Token.JOB),
-    Route("update_artifacts", "PUT", "/jobs/{job_id}/artifacts", Token.JOB),
-    Route("search_artifacts", "GET", "/builds/{build_id}/artifacts/search", Token.JOB),
+    Route("stop_agent", "POST", "/stop", Token.JOB, inside=True),
+    Route("pause_agent", "POST", "/pause", Token.JOB, inside=True),
+    Route("resume_agent", "POST", "/resume", Token.JOB, inside=True),
+    Route("update_job", "PUT", "/jobs/{job_id}", Token.JOB, inside=True),
+    Route("promise_failure", "PUT", "/jobs/{job_id}/promise_failure", Token.JOB, inside=True),
+    Route("set_meta_data_batch", "POST", "/jobs/{job_id}/data/set-batch", Token.JOB, inside=True),
+    Route("get_build_meta_data", "POST", "/builds/{build_id}/data/get", Token.JOB, inside=True),
+    Route("has_build_meta_data", "POST", "/builds/{build_id}/data/exists", Token.JOB, inside=True),
+    Route("list_build_meta_data", "POST", "/builds/{build_id}/data/keys", Token.JOB, inside=True),
+    Route("annotate", "POST", "/jobs/{job_id}/annotations", Token.JOB, inside=True),
+    Route("remove_annotation", "DELETE", "/jobs/{job_id}/annotations/{context}", Token.JOB, inside=True),
+    Route("get_secret", "GET", "/jobs/{job_id}/secrets", Token.JOB, inside=True),
+    Route("request_oidc_token", "POST", "/jobs/{job_id}/oidc/tokens", Token.JOB, inside=True),
+    Route("export_step", "POST", "/steps/{step}/export", Token.JOB, inside=True),
+    Route("update_step", "PUT", "/steps/{step}", Token.JOB, inside=True),
+    Route("cancel_step", "POST", "/steps/{step}/cancel", Token.JOB, inside=True),
+    Route("cancel_build", "POST", "/builds/{build_id}/cancel", Token.JOB, inside=True),
+    Route("create_artifacts", "POST", "/jobs/{job_id}/artifacts", Token.JOB, inside=True),
+    Route("update_artifacts", "PUT", "/jobs/{job_id}/artifacts", Token.JOB, inside=True),
+    Route("search_artifacts", "GET", "/builds/{build_id}/artifacts/search", Token.JOB, inside=True),
 )
 
 BY_NAME: dict[str, Route] = {route.name: route for route in ROUTES}
+_SEGMENT = re.compile(r"\{([a-z_]+)\}")
+_PATTERNS = [
+    (route, re.compile(_SEGMENT.sub(lambda found: f"(?P<{found[1]}>[^/]+)", route.path))) for route in ROUTES
+]
+
+
+def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """The endpoint that a call is for, and its segments, decoded; None when there is no such endpoint.
+
+    Parameters:
+        path: below the endpoint URL, without a query.
+    """
+    for route, pattern in _PATTERNS:
+        found = pattern.fullmatch(path) if route.method == method else None
+        if found:
+            return route, {name: unquote(value, errors="replace") for name, value in found.groupdict().items()}
+    return None
 
 
 def route_path(name: str, **segments: str) -> str:

@@ -13,7 +13,6 @@ from pipeseal.cli.job_options import (
     job_option,
     option,
     put,
-    split_commas,
     until_the_end,
 )
 
@@ -113,7 +112,6 @@ def artifact_upload(
       buildkite-agent artifact upload "dist/*.whl;coverage.xml"
     """
     from pipeseal.agent.artifacts.find import Search, collect_files, describe_files
-    from pipeseal.agent.artifacts.stores import StorePolicy
     from pipeseal.agent.artifacts.upload import ArtifactUpload, check_destination
     from pipeseal.errors import escape_control
 
@@ -135,7 +133,7 @@ def artifact_upload(
     ArtifactUpload(
         api.client(),
         job,
-        StorePolicy(api.endpoint, split_commas(artifact_store)),
+        api.stores(artifact_store),
         workers=workers,
         multipart=not no_multipart_artifact_upload,
         say=talk.say,
@@ -172,7 +170,6 @@ def artifact_download(
     from pipeseal.agent.artifacts.destination import Destination
     from pipeseal.agent.artifacts.download import download_artifacts, plan_downloads
     from pipeseal.agent.artifacts.search import none_found, search_artifacts
-    from pipeseal.agent.artifacts.stores import StorePolicy
     from pipeseal.errors import escape_control
 
     folder = until_the_end(Destination(destination))
@@ -185,7 +182,7 @@ def artifact_download(
     download_artifacts(
         downloads,
         folder,
-        StorePolicy(api.endpoint, split_commas(artifact_store)),
+        api.stores(artifact_store),
         # They wait for the network more than they work.
         workers=min(8 * _processors(), 32),
         wait=client.stop.wait,

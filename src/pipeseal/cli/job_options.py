@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from pipeseal.agent.artifacts.stores import StorePolicy
     from pipeseal.agent.job_api.client import JobApiClient
     from pipeseal.agent.job_client import JobClient
     from pipeseal.errors import PipesealError
@@ -72,6 +73,20 @@ class Api:
         self.talk = talk
         self.endpoint = endpoint
         self._token = token
+
+    def stores(self, named: Sequence[str]) -> StorePolicy:
+        """Which addresses artifacts may come from and go to: the control plane's host, and the stores that are named.
+
+        Parameters:
+            named: hosts, or several with commas between them.
+        """
+        import os
+
+        from pipeseal.agent.artifacts.stores import StorePolicy
+        from pipeseal.agent.connection import CONTROL_PLANE_VARIABLE
+
+        # Inside a job the endpoint is the agent's, and no server may name something on the agent's own machine.
+        return StorePolicy(os.environ.get(CONTROL_PLANE_VARIABLE) or self.endpoint, split_commas(named))
 
     def client(self) -> JobClient:
         """A client with the job's token."""

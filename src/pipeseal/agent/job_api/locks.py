@@ -81,7 +81,8 @@ class LockApi:
         self._say = say
         self._warn = warn
         self._table = LockTable()
-        self._server = SocketServer(sockets_path / f"agent-{os.getpid()}-{secrets.token_hex(2)}", self._handle)
+        self._name = f"agent-{os.getpid()}-{secrets.token_hex(2)}"
+        self._server = SocketServer(sockets_path / self._name, self._handle)
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -120,7 +121,7 @@ class LockApi:
             finally:
                 client.close()
             link = self._folder / f".{LEADER}-{secrets.token_hex(4)}"
-            link.symlink_to(self._server.path.name)
+            link.symlink_to(self._name)
             link.replace(self._folder / LEADER)
         self._say("This agent keeps the locks of this machine now")
         return True
@@ -135,7 +136,7 @@ class LockApi:
 
     def _leads(self) -> bool:
         try:
-            return os.readlink(self._folder / LEADER) == self._server.path.name  # noqa: PTH115  (as text)
+            return os.readlink(self._folder / LEADER) == self._name  # noqa: PTH115  (as text)
         except OSError:
             return False
 

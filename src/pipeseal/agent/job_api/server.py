@@ -78,7 +78,8 @@ class JobApi:
         self._token = secrets.token_urlsafe(32)
         self._promises = PromiseBook(control.promise_failure)
         self._environment_lock = threading.Lock()
-        self._server = SocketServer(self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock", self._handle)
+        self._path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+        self._server = SocketServer(self._path, self._handle)
 
     def start(self) -> None:
         """Begin to serve.
@@ -105,7 +106,7 @@ class JobApi:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which the job finds the socket, and shows that it may use it."""
-        return {SOCKET_VARIABLE: str(self._server.path), TOKEN_VARIABLE: self._token}
+        return {SOCKET_VARIABLE: str(self._path), TOKEN_VARIABLE: self._token}
 
     # --- requests -----------------------------------------------------------------------------------------------
 

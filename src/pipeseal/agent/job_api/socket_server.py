@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on a Unix socket: JSON in, JSON out, for a few callers on the same machine.
+"""A small HTTP/1.1 server on a Unix socket or a loopback port, for a few callers on the same machine.
 
 One thread accepts, one more for each connection. Heads, bodies, connections and waiting are limited: what runs in a
 job may be broken, and its agent has other things to do.
@@ -12,10 +12,10 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pipeseal.errors import ConfigurationError
 
@@ -28,13 +28,18 @@ MAX_PATH_BYTES = 108
 
 
 class Request(NamedTuple):
-    """One request: method, path, the first value of each query parameter, headers by lower-case name, and body."""
+    """One request: method, path, query parameters in order, headers by lower-case name, and body."""
 
     method: str
     path: str
-    query: Mapping[str, str]
+    parameters: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The first value of each query parameter."""
+        return dict(reversed(self.parameters))
 
 
 class Reply(NamedTuple):
@@ -44,7 +49,15 @@ class Reply(NamedTuple):
     content: object
 
 
-Handler = Callable[[Request], Reply]
+class RawReply(NamedTuple):
+    """A status, headers besides the length, and the body as it is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Handler = Callable[[Request], Reply | RawReply]
 
 
 def refuse(status: int, problem: str) -> Reply:
@@ -76,16 +89,18 @@ def prepare_socket_folder(folder: Path) -> None:
 
 
 class SocketServer:
-    """Serves one Unix socket until it is closed.
+    """Serves one socket until it is closed.
 
     Parameters:
-        path: where the socket is made; its folder is there already.
+        path: where a Unix socket is made, in a folder that is there already; None for a loopback port that is free.
         handle: answers a request; is called from several threads.
+        max_body_bytes: how long the body of a request may be.
     """
 
-    def __init__(self, path: Path, handle: Handler) -> None:
+    def __init__(self, path: Path | None, handle: Handler, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self.path = path
         self._handle = handle
+        self._max_body_bytes = max_body_bytes
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._free = threading.Semaphore(MAX_CONNECTIONS)
@@ -98,24 +113,33 @@ class SocketServer:
         Raises:
             ConfigurationError: the socket cannot be made there (code `socket.path`).
         """
-        if len(os.fsencode(self.path)) >= MAX_PATH_BYTES:
+        if self.path is not None and len(os.fsencode(self.path)) >= MAX_PATH_BYTES:
             raise ConfigurationError(
                 "socket.path",
                 f"{self.path} is too long for a socket: {MAX_PATH_BYTES - 1} bytes are the most",
                 help="name a shorter folder with --sockets-path or BUILDKITE_SOCKETS_PATH",
             )
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_INET if self.path is None else socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(self.path))
-            self.path.chmod(0o600)
+            if self.path is None:
+                listener.bind(("127.0.0.1", 0))
+            else:
+                listener.bind(str(self.path))
+                self.path.chmod(0o600)
             listener.listen(MAX_CONNECTIONS)
         except OSError as error:
             listener.close()
-            raise ConfigurationError(
-                "socket.path", f"cannot make the socket {self.path}: {error.strerror}"
-            ) from error
+            where = self.path or "on a loopback port"
+            raise ConfigurationError("socket.path", f"cannot make the socket {where}: {error.strerror}") from error
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), name="socket-server", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The loopback port it is on, once it serves one."""
+        assert self.path is None and self._listener is not None
+        port: int = self._listener.getsockname()[1]
+        return port
 
     def close(self) -> None:
         """Serve nothing more; requests in progress are cut off."""
@@ -126,7 +150,8 @@ class SocketServer:
             self._closed = True
             connections = list(self._connections)
         # The socket's name goes first: who comes later finds nobody, not a closed door.
-        self.path.unlink(missing_ok=True)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
         for open_socket in (self._listener, *connections):
             try:
                 open_socket.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
@@ -170,13 +195,13 @@ class SocketServer:
         if isinstance(head, Reply):
             _send(connection, head, keep=False)
             return False
-        method, target, headers = head
+        method, target, version, headers = head
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isascii() or not length.isdigit() or len(length) > 12:
             _send(connection, refuse(411, "the body needs a Content-Length"), keep=False)
             return False
-        if int(length) > MAX_BODY_BYTES:
-            _send(connection, refuse(413, f"a body may have {MAX_BODY_BYTES} bytes"), keep=False)
+        if int(length) > self._max_body_bytes:
+            _send(connection, refuse(413, f"a body may have {self._max_body_bytes} bytes"), keep=False)
             return False
         if headers.get("expect", "").lower() == "100-continue":
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -184,19 +209,22 @@ class SocketServer:
         if len(body) < int(length):
             return False
         parts = urlsplit(target)
-        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        reply: Reply | RawReply
         try:
-            reply = self._handle(Request(method, parts.path, query, headers, body))
+            parameters = parse_qsl(parts.query, keep_blank_values=True)
+            reply = self._handle(Request(method, parts.path, parameters, headers, body))
         except Exception as error:
             # Whatever it is, the caller gets an answer and the server goes on.
             reply = refuse(500, f"the agent could not do this: {type(error).__name__}")
-        keep = headers.get("connection", "").lower() != "close"
+        wish = headers.get("connection", "").lower()
+        # RFC 9112 section 9.3: a caller of before HTTP/1.1 waits for the end of the connection.
+        keep = wish == "keep-alive" if version == "HTTP/1.0" else wish != "close"
         _send(connection, reply, keep=keep)
         return keep
 
 
-def _read_head(reader: Any) -> tuple[str, str, dict[str, str]] | Reply | None:
-    """Method, target and headers of the next request (RFC 9112 sections 3 and 5); None when there is none."""
+def _read_head(reader: Any) -> tuple[str, str, str, dict[str, str]] | Reply | None:
+    """Method, target, version and headers of the next request (RFC 9112 sections 3 and 5), or None."""
     total = 0
     lines: list[str] = []
     while True:
@@ -219,13 +247,24 @@ def _read_head(reader: Any) -> tuple[str, str, dict[str, str]] | Reply | None:
         if not colon or not name or name != name.strip() or name.lower() in headers:
             return refuse(400, "the request's headers cannot be read")
         headers[name.lower()] = value.strip()
-    return words[0], words[1], headers
+    return words[0], words[1], words[2], headers
 
 
-def _send(connection: socket.socket, reply: Reply, *, keep: bool) -> None:
-    body = json.dumps(reply.content).encode() + b"\n"
-    head = (
-        f"HTTP/1.1 {reply.status} {http.HTTPStatus(reply.status).phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
-    )
-    connection.sendall(head.encode("latin-1") + body)
+def _send(connection: socket.socket, reply: Reply | RawReply, *, keep: bool) -> None:
+    if isinstance(reply, Reply):
+        body = json.dumps(reply.content).encode() + b"\n"
+        reply = RawReply(reply.status, {"Content-Type": "application/json"}, body)
+    lines = [
+        f"HTTP/1.1 {reply.status} {_phrase(reply.status)}",
+        *(f"{name}: {value}" for name, value in reply.headers.items()),
+        f"Content-Length: {len(reply.body)}",
+        f"Connection: {'keep-alive' if keep else 'close'}",
+    ]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

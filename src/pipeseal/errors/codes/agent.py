@@ -358,6 +358,17 @@ ROWS: tuple[Code, ...] = (
         "Write a glob pattern, a list of them, or include and exclude. The step is not skipped meanwhile.",
     ),
     Code(
+        "broker.call",
+        "call that a job may not make",
+        "A command in the job asked its agent to pass on a call of the Agent API that only an agent makes, such as "
+        "saying how the job ended, or one about another job.",
+        (
+            "a script calls the Agent API by itself, with an address or job id it has from elsewhere",
+            "something in the job tries to forge its result or its log",
+        ),
+        "Use the commands of buildkite-agent inside jobs; they make no such call.",
+    ),
+    Code(
         "upload.rejected",
         "upload not taken",
         "The server took the upload in, worked on it, and did not apply it.",
