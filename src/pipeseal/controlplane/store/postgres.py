@@ -5,13 +5,15 @@ PostgreSQL lets go when the group ends or its server dies. So nothing is ever un
 holds on SQLite holds here. `write_apart` is for transactions on single rows that need no such line.
 
 A group whose connection breaks is tried again. Broken before its commit, it is known to be undone; broken in the
-middle of the commit, the number of the transaction tells afterwards which of the two it was (`pg_xact_status`).
+middle of the commit, a row tells afterwards which of the two it was: each group writes its number there. (The number
+that PostgreSQL gives a transaction does not tell: one that a crash undid leaves its number to the next.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -116,6 +118,8 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         super().__init__(_POOL)
         self._url = url
+        self._name = secrets.token_hex(8)  # of this writer among all that the database has ever seen
+        self._group = 0
         self._writing: Connection | None = None
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
@@ -203,36 +207,38 @@ class PostgresDatabase(Database):
 
     def _commit_group(self, group: Sequence[Request]) -> bool:
         deadline = time.monotonic() + _RETRY_SECONDS
-        transaction_id: str | None = None  # of a commit that broke: kept, or undone?
+        in_doubt = False  # a commit broke: kept, or undone?
+        self._group += 1
         while True:
+            was_in_doubt = in_doubt
             for request in group:
-                if transaction_id is None:
+                if not in_doubt:
                     request.clear()
             try:
                 connection = self._writing
                 if connection is None or connection.closed:
                     connection = self._writing = self._connect()
-                if transaction_id is not None:
-                    kept = _was_committed(connection, transaction_id)
-                    transaction_id = None
+                if in_doubt:
+                    kept = _was_committed(connection, self._name, self._group)
+                    in_doubt = False
                     if not kept:
                         continue
                 else:
-                    began = _begin(connection)
+                    _begin(connection, self._name, self._group)
                     for request in group:
                         _run_one(connection, request, alone=len(group) == 1)
                     if connection.info.transaction_status is TransactionStatus.INERROR:
                         # COMMIT would undo it and say nothing.
                         raise psycopg.InternalError("an error inside a transaction was passed over")
                     if connection.info.transaction_status is TransactionStatus.INTRANS:
-                        transaction_id = began
+                        in_doubt = True
                         connection.execute("COMMIT")
-                        transaction_id = None
+                        in_doubt = False
                 self.commits += 1
                 return True
             except psycopg.Error as error:
-                if transaction_id is not None and not self._is_gone():
-                    transaction_id = None  # the database itself said no to the commit
+                if in_doubt and not was_in_doubt and not self._is_gone():
+                    in_doubt = False  # the database itself said no to the commit
                 self._roll_back()
                 again = isinstance(error, _TRY_AGAIN) and _may_pass(error)
                 if time.monotonic() >= deadline or not again:
@@ -267,16 +273,19 @@ def connection_options() -> dict[str, Any]:
     return {"row_factory": dict_row, **_connection_settings()}
 
 
-def _begin(connection: Connection) -> str:
-    """Begin a group, once all earlier groups of all servers are done; returns the number of the transaction."""
-    cursor = psycopg.ClientCursor(connection)
-    cursor.execute(
-        f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK}); SELECT pg_current_xact_id()::text AS id".encode()
+def _begin(connection: Connection, name: str, group: int) -> None:
+    """Begin a group, once all earlier groups of all servers are done.
+
+    Parameters:
+        name: of the writer.
+        group: the number that it gave the group.
+    """
+    # One round trip; name and number are this program's own.
+    connection.execute(
+        f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK}); "  # noqa: S608
+        f"INSERT INTO writers (name, last_group, moment) VALUES ('{name}', {group}, now()) ON CONFLICT (name) "
+        "DO UPDATE SET last_group = EXCLUDED.last_group, moment = EXCLUDED.moment".encode()
     )
-    cursor.nextset()
-    cursor.nextset()
-    row = cast("DictRow", cursor.fetchone())
-    return str(row["id"])
 
 
 def _run_one(connection: Connection, request: Request, *, alone: bool) -> None:
@@ -297,14 +306,13 @@ def _run_one(connection: Connection, request: Request, *, alone: bool) -> None:
         connection.execute("RELEASE one")
 
 
-def _was_committed(connection: Connection, transaction_id: str) -> bool:
-    """What became of a transaction whose connection broke while it was being committed."""
-    while True:
-        row = connection.execute("SELECT pg_xact_status(%s::xid8) AS status", (transaction_id,)).fetchone()
-        status = row["status"] if row is not None else None
-        if status != "in progress":
-            return status == "committed"
-        time.sleep(_RETRY_PAUSE)
+def _was_committed(connection: Connection, name: str, group: int) -> bool:
+    """What became of a group whose connection broke while it was being committed."""
+    with connection.transaction():
+        # It holds the lock for as long as it is in progress.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
+        row = connection.execute("SELECT last_group FROM writers WHERE name = %s", (name,)).fetchone()
+    return row is not None and row["last_group"] == group
 
 
 def _may_pass(error: psycopg.Error | PoolTimeout) -> bool:
@@ -329,6 +337,12 @@ def _migrate(connection: Connection) -> None:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS writers "
+            "(name TEXT PRIMARY KEY, last_group BIGINT NOT NULL, moment TIMESTAMPTZ NOT NULL)"
+        )
+        # Who asks what became of a group does so within seconds.
+        connection.execute("DELETE FROM writers WHERE moment < now() - interval '1 day'")
         rows = connection.execute("SELECT version FROM schema_version").fetchall()
         for version, sql in migrations_missing({row["version"] for row in rows}):
             connection.execute(sql.encode())
