@@ -6,6 +6,7 @@ docs/generate.py -c  say which are out of date, and exit with 1 if any is (the t
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -99,10 +100,18 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def openapi_page() -> str:
+    """`openapi.json`: the description of the control plane's HTTP API, as the server serves it."""
+    from pipeseal.controlplane.http.openapi.document import make_document
+
+    return json.dumps(make_document(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "refusals.md": refusals_page,
     "signed-fields.md": signed_fields_page,
     "policy.md": policy_page,
+    "openapi.json": openapi_page,
 }
 
 

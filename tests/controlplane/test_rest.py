@@ -38,7 +38,7 @@ def test_the_reference_page_lists_every_endpoint_option_and_state() -> None:
     page = PAGE.read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| (GET|PUT|POST|PATCH|DELETE) `(.*?)` \|", page, re.MULTILINE))
     served = {(route.method, route.path) for route in ROUTES} | {("GET", TOKEN_PATH)}
-    served |= {(method, path.replace(":int", "")) for method, path, _ in ENDPOINTS}
+    served |= {(method, path.replace(":whole", "")) for method, path, _ in ENDPOINTS}
     assert rows == served
     options = {option.opts[0] for option in server.params if isinstance(option, click.Option)}
     assert set(re.findall(r"^\| `(--[a-z-]+)` \|", page, re.MULTILINE)) == options
@@ -69,7 +69,7 @@ def test_defaults_of_the_command_are_those_of_the_server() -> None:
 
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in ENDPOINTS])
 def test_nothing_is_shown_without_the_api_token(running: RunningServer, method: str, path: str) -> None:
-    names = {"{slug}": "demo", "{number:int}": "1", "{job_id}": "j", "{agent_id}": "a"}
+    names = {"{slug}": "demo", "{number:whole}": "1", "{job_id}": "j", "{agent_id}": "a"}
     for name, value in names.items():
         path = path.replace(name, value)
     running.api.create_pipeline("steps: [{command: x}]")

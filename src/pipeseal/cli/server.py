@@ -68,6 +68,9 @@ def default_data_folder() -> Path:
 @click.option("--max-jobs-per-matrix", type=click.IntRange(1), default=50)
 @click.option("--max-upload-bytes", type=click.IntRange(1024), default=16 * 1024 * 1024)
 @click.option("--max-log-bytes", type=click.IntRange(1024), default=1024 * 1024 * 1024)
+@click.option(
+    "--max-connections", type=click.IntRange(1), default=10_000, help="Open at once; fewer if files run out."
+)
 @click.option("--notify-http", is_flag=True, help="Pipelines' webhooks (`notify`) may go without TLS.")
 @click.option(
     "--notify-network", multiple=True, help="Network they may reach though it is no open one, such as 10.1.0.0/16."
@@ -96,6 +99,7 @@ def server(
     max_jobs_per_matrix: int,
     max_upload_bytes: int,
     max_log_bytes: int,
+    max_connections: int,
     notify_http: bool,
     notify_network: tuple[str, ...],
     log_level: str,
@@ -116,6 +120,7 @@ def server(
     from pipeseal.controlplane.domain.destinations import parse_networks
     from pipeseal.controlplane.domain.identifiers import SLUG
     from pipeseal.controlplane.domain.limits import Limits
+    from pipeseal.controlplane.http.connections import ConnectionLimits, allowed_connections
     from pipeseal.controlplane.http.serve import Server, url_of
     from pipeseal.controlplane.http.serve import listen as bind
     from pipeseal.controlplane.services.plane import API_FILE, REGISTRATION_FILE, Settings, open_plane
@@ -165,4 +170,5 @@ def server(
             click.echo(f"API token     {folder / API_FILE}", err=True)
             click.echo(f"Listening on {local}")  # click flushes
 
-        Server(plane, listener, ready).serve_until_stopped()
+        connections = ConnectionLimits(max_connections=allowed_connections(max_connections))
+        Server(plane, listener, ready, connections).serve_until_stopped()

@@ -134,18 +134,20 @@ async def _append_log(plane: ControlPlane, request: Request) -> Response:
     return render({})
 
 
-class _HeaderTimes(msgspec.Struct):
+class HeaderTimes(msgspec.Struct):
+    """Number of a log group to the time when it began, RFC 3339."""
+
     header_times: dict[str, str] = {}
 
 
 async def _header_times(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
-    body = await read_json(request, _HeaderTimes, plane.settings.limits.max_body_bytes)
+    body = await read_json(request, HeaderTimes, plane.settings.limits.max_body_bytes)
     await meta_data.set_header_times(plane, request.path_params["job_id"], token, body.header_times)
     return render({})
 
 
-class _UploadResult(msgspec.Struct):
+class UploadResult(msgspec.Struct):
     """Ours: what the server understood only in part. The stock agent reads no body here."""
 
     warnings: list[str]
@@ -154,7 +156,7 @@ class _UploadResult(msgspec.Struct):
 async def _upload_pipeline(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
     body = await read_json(request, UploadRequest, plane.settings.limits.max_upload_bytes)
-    return render(_UploadResult(await upload_pipeline(plane, request.path_params["job_id"], token, body)))
+    return render(UploadResult(await upload_pipeline(plane, request.path_params["job_id"], token, body)))
 
 
 async def _upload_state(plane: ControlPlane, request: Request) -> Response:
@@ -169,13 +171,15 @@ async def _set_meta_data(plane: ControlPlane, request: Request) -> Response:
     return render({})
 
 
-class _MetaDataBatch(msgspec.Struct):
+class MetaDataBatch(msgspec.Struct):
+    """Keys that are set together."""
+
     items: list[MetaDataItem]
 
 
 async def _set_meta_data_batch(plane: ControlPlane, request: Request) -> Response:
     token = bearer(request, _SCHEME)
-    batch = await read_json(request, _MetaDataBatch, plane.settings.limits.max_upload_bytes)
+    batch = await read_json(request, MetaDataBatch, plane.settings.limits.max_upload_bytes)
     await meta_data.set_meta_data(plane, request.path_params["job_id"], token, batch.items)
     return render({})
 

@@ -15,8 +15,10 @@ from starlette.routing import Route
 from pipeseal import __version__
 from pipeseal.controlplane.http.agent_api import agent_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
+from pipeseal.controlplane.http.door import Application, Door
 from pipeseal.controlplane.http.graphql import graphql_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
+from pipeseal.controlplane.http.openapi.routes import openapi_routes
 from pipeseal.controlplane.http.ping_stream import ping_stream_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
@@ -27,7 +29,27 @@ from pipeseal.controlplane.services.sweep import sweep_forever
 from pipeseal.errors import PipesealError
 
 
-def make_app(plane: ControlPlane) -> Starlette:
+def all_routes(plane: ControlPlane) -> list[Route]:
+    """Every route that is served."""
+
+    async def healthz(_request: Request) -> Response:
+        await plane.database.read(lambda tx: tx.one("SELECT 1 AS one"))
+        return render({"status": "ok", "version": __version__})
+
+    return [
+        *agent_routes(plane),
+        *ping_stream_routes(plane),
+        *artifact_routes(plane),
+        *oidc_routes(plane),
+        *graphql_routes(plane),
+        *rest_routes(plane),
+        *webhook_routes(plane),
+        *openapi_routes(),
+        Route("/healthz", healthz),
+    ]
+
+
+def make_app(plane: ControlPlane) -> Application:
     """The application of a control plane. It takes up its work when it starts and closes the plane when it ends.
 
     Every path that no row serves is answered with 404 at once: agents probe for other protocols, and would wait.
@@ -46,21 +68,8 @@ def make_app(plane: ControlPlane) -> Starlette:
                     await worker
             await asyncio.to_thread(plane.close)
 
-    async def healthz(_request: Request) -> Response:
-        await plane.database.read(lambda tx: tx.one("SELECT 1 AS one"))
-        return render({"status": "ok", "version": __version__})
-
-    return Starlette(
-        routes=[
-            *agent_routes(plane),
-            *ping_stream_routes(plane),
-            *artifact_routes(plane),
-            *oidc_routes(plane),
-            *graphql_routes(plane),
-            *rest_routes(plane),
-            *webhook_routes(plane),
-            Route("/healthz", healthz),
-        ],
+    inner = Starlette(
+        routes=all_routes(plane),
         lifespan=lifespan,
         exception_handlers={
             PipesealError: render_known,
@@ -68,3 +77,6 @@ def make_app(plane: ControlPlane) -> Starlette:
             Exception: render_unexpected,
         },
     )
+    # A redirect would tell the address as this process sees it, not as a proxy in front is called.
+    inner.router.redirect_slashes = False
+    return Door(inner)

@@ -49,12 +49,12 @@ def artifact_routes(plane: ControlPlane) -> list[Route]:
         return await _download(plane, request, _checked(plane, DOWNLOAD, request, WHOLE))
 
     def route(purpose: str, part: str, method: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-        path = f"/artifacts/{purpose}/{{artifact_id}}/{part}/{{expires:int}}/{{mac}}"
+        path = f"/artifacts/{purpose}/{{artifact_id}}/{part}/{{expires:whole}}/{{mac}}"
         return Route(path, endpoint, methods=[method])
 
     return [
         route(UPLOAD, str(WHOLE), "POST", upload_form),
-        route(UPLOAD, "{part:int}", "PUT", upload_part),
+        route(UPLOAD, "{part:whole}", "PUT", upload_part),
         route(DOWNLOAD, str(WHOLE), "GET", download),
     ]
 

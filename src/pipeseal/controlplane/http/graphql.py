@@ -45,7 +45,9 @@ mutation UpdatePipeline($id: ID!, $yaml: String!) {
 _Operation: TypeAlias = Callable[[ControlPlane, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class _Request(msgspec.Struct):
+class GraphqlRequest(msgspec.Struct):
+    """An operation and its variables."""
+
     query: str
     variables: dict[str, Any] = {}
 
@@ -55,7 +57,7 @@ def graphql_routes(plane: ControlPlane) -> list[Route]:
 
     async def execute(request: Request) -> Response:
         verify_api_token(plane, bearer(request, "Bearer"))
-        asked = await read_json(request, _Request, plane.settings.limits.max_upload_bytes)
+        asked = await read_json(request, GraphqlRequest, plane.settings.limits.max_upload_bytes)
         operation = _OPERATIONS.get(_squeeze(asked.query))
         if operation is None:
             return _failed("this server knows two GraphQL operations, GetPipeline and UpdatePipeline, and no other")

@@ -11,8 +11,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pipeseal.controlplane.http.bodies import read_json, read_number
+from pipeseal.controlplane.http.bodies import read_json
+from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.respond import render
+from pipeseal.controlplane.http.rest_bodies import SecretValue
 from pipeseal.controlplane.http.shapes import organization_url, time_text
 from pipeseal.controlplane.services import secrets
 from pipeseal.controlplane.services.artifact_links import download_url
@@ -24,7 +26,6 @@ from pipeseal.controlplane.store import builds as build_store
 from pipeseal.controlplane.store import secrets as secret_store
 from pipeseal.controlplane.store.database import Transaction
 
-_MAX_PAGE = 100
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
@@ -63,18 +64,17 @@ def _artifact_shape(row: Row, build_url: str) -> dict[str, Any]:
 
 
 async def _list_artifacts(plane: ControlPlane, request: Request) -> Response:
-    size = min(max(read_number(request, "per_page", 30), 1), _MAX_PAGE)
-    start = (max(read_number(request, "page", 1, most=10**9), 1) - 1) * size
+    page, state = read_page(request), request.query_params.get("state")
     rows = await plane.database.read(
         lambda tx: artifact_store.artifacts_of_build(
             tx,
             _find_build(tx, request)["id"],
-            state=request.query_params.get("state"),
+            state=state,
             job_id=request.path_params.get("job_id"),
         )
     )
     url = _build_url(plane, request)
-    return render([_artifact_shape(row, url) for row in rows[start : start + size]])
+    return render_page(plane, request, page, [_artifact_shape(row, url) for row in cut_page(page, rows)])
 
 
 async def _find_artifact(plane: ControlPlane, request: Request) -> Row:
@@ -103,10 +103,15 @@ async def _download_artifact(plane: ControlPlane, request: Request) -> Response:
 
 
 async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
-    rows = await plane.database.read(
-        lambda tx: annotation_store.annotations_of_build(tx, _find_build(tx, request)["id"])
-    )
-    return render([_annotation_shape(row) for row in rows])
+    page = read_page(request)
+
+    def look(tx: Transaction) -> list[Row]:
+        rows = annotation_store.annotations_of_build(tx, _find_build(tx, request)["id"])
+        job_id = request.path_params.get("job_id")
+        return rows if job_id is None else [row for row in rows if row["owner"] == job_id]
+
+    rows = cut_page(page, await plane.database.read(look))
+    return render_page(plane, request, page, [_annotation_shape(row) for row in rows])
 
 
 def _annotation_shape(row: Row) -> dict[str, Any]:
@@ -125,12 +130,6 @@ def _annotation_shape(row: Row) -> dict[str, Any]:
     }
 
 
-class _SecretValue(msgspec.Struct):
-    value: str
-    description: str = ""
-    pipelines: list[str] | None = None
-
-
 def _secret_shape(row: Row) -> dict[str, Any]:
     pipelines = row["pipelines"]
     return {
@@ -143,13 +142,15 @@ def _secret_shape(row: Row) -> dict[str, Any]:
     }
 
 
-async def _list_secrets(plane: ControlPlane, _request: Request) -> Response:
-    return render([_secret_shape(row) for row in await plane.database.read(secret_store.list_secrets)])
+async def _list_secrets(plane: ControlPlane, request: Request) -> Response:
+    page = read_page(request)
+    rows = cut_page(page, await plane.database.read(secret_store.list_secrets))
+    return render_page(plane, request, page, [_secret_shape(row) for row in rows])
 
 
 async def _set_secret(plane: ControlPlane, request: Request) -> Response:
     key = request.path_params["key"]
-    body = await read_json(request, _SecretValue, plane.settings.limits.max_body_bytes)
+    body = await read_json(request, SecretValue, plane.settings.limits.max_body_bytes)
     await secrets.set_secret(plane, key, body.value, description=body.description, pipelines=body.pipelines)
     row = await plane.database.read(lambda tx: secret_store.find_secret(tx, key))
     if row is None:
@@ -162,7 +163,7 @@ async def _delete_secret(plane: ControlPlane, request: Request) -> Response:
     return Response(status_code=204)
 
 
-_BUILD = "/pipelines/{slug}/builds/{number:int}"
+_BUILD = "/pipelines/{slug}/builds/{number:whole}"
 _JOB = _BUILD + "/jobs/{job_id}"
 
 # Method, path below `/v2/organizations/{organization}`, handler.
@@ -172,6 +173,7 @@ ARTIFACT_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _JOB + "/artifacts/{artifact_id}", _show_artifact),
     ("GET", _JOB + "/artifacts/{artifact_id}/download", _download_artifact),
     ("GET", _BUILD + "/annotations", _list_annotations),
+    ("GET", _JOB + "/annotations", _list_annotations),
     ("GET", "/secrets", _list_secrets),
     ("PUT", "/secrets/{key}", _set_secret),
     ("DELETE", "/secrets/{key}", _delete_secret),

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeseal.controlplane.http.bodies import read_json
+from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.respond import render
+from pipeseal.controlplane.http.rest_bodies import NewWebhook, WebhookSecret
 from pipeseal.controlplane.http.shapes import organization_url, time_text
 from pipeseal.controlplane.services import schedules, webhooks
 from pipeseal.controlplane.services.authenticate import not_found
@@ -25,15 +27,6 @@ from pipeseal.controlplane.store.database import Transaction
 
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 _TEXTS = msgspec.json.Decoder(dict[str, str])
-
-
-class _NewWebhook(msgspec.Struct):
-    provider: str
-    secret: str = ""
-
-
-class _Secret(msgspec.Struct):
-    secret: str = ""
 
 
 def _pipeline(tx: Transaction, request: Request) -> Row:
@@ -70,7 +63,8 @@ async def _read_schedule(plane: ControlPlane, request: Request, schedule_id: str
 async def _list_schedules(plane: ControlPlane, request: Request) -> Response:
     slug = request.path_params["slug"]
     rows = await plane.database.read(lambda tx: schedule_store.list_schedules(tx, _pipeline(tx, request)["id"]))
-    return render([_schedule_shape(plane, slug, row) for row in rows])
+    page = read_page(request)
+    return render_page(plane, request, page, [_schedule_shape(plane, slug, row) for row in cut_page(page, rows)])
 
 
 async def _create_schedule(plane: ControlPlane, request: Request) -> Response:
@@ -97,20 +91,22 @@ async def _delete_schedule(plane: ControlPlane, request: Request) -> Response:
 
 async def _list_webhooks(plane: ControlPlane, request: Request) -> Response:
     rows = await plane.database.read(lambda tx: webhook_store.list_webhooks(tx, _pipeline(tx, request)["id"]))
+    page = read_page(request)
     shapes = [
-        {"id": row["id"], "provider": row["provider"], "created_at": time_text(row["created_at"])} for row in rows
+        {"id": row["id"], "provider": row["provider"], "created_at": time_text(row["created_at"])}
+        for row in cut_page(page, rows)
     ]
-    return render(shapes)
+    return render_page(plane, request, page, shapes)
 
 
 async def _create_webhook(plane: ControlPlane, request: Request) -> Response:
-    body = await read_json(request, _NewWebhook, plane.settings.limits.max_body_bytes)
+    body = await read_json(request, NewWebhook, plane.settings.limits.max_body_bytes)
     made = await webhooks.create_webhook(plane, request.path_params["slug"], body.provider, body.secret)
     return render({"id": made.id, "provider": body.provider, "webhook_url": made.url, "secret": made.secret}, 201)
 
 
 async def _replace_webhook_secret(plane: ControlPlane, request: Request) -> Response:
-    body = await read_json(request, _Secret, plane.settings.limits.max_body_bytes, empty=_Secret())
+    body = await read_json(request, WebhookSecret, plane.settings.limits.max_body_bytes, empty=WebhookSecret())
     webhook_id = request.path_params["webhook_id"]
     secret = await webhooks.replace_secret(plane, request.path_params["slug"], webhook_id, body.secret)
     return render({"id": webhook_id, "secret": secret})
@@ -130,7 +126,8 @@ async def _list_notifications(plane: ControlPlane, request: Request) -> Response
             raise not_found("such build")
         return notification_store.notifications_of_build(tx, build["id"])
 
-    rows = await plane.database.read(look)
+    page = read_page(request)
+    rows = cut_page(page, await plane.database.read(look))
     shapes = [
         {
             "id": row["id"],
@@ -143,7 +140,7 @@ async def _list_notifications(plane: ControlPlane, request: Request) -> Response
         }
         for row in rows
     ]
-    return render(shapes)
+    return render_page(plane, request, page, shapes)
 
 
 async def _show_notification_secret(plane: ControlPlane, _request: Request) -> Response:
@@ -165,6 +162,6 @@ SCHEDULING_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("POST", _PIPELINE + "/webhooks", _create_webhook),
     ("PUT", _WEBHOOK + "/secret", _replace_webhook_secret),
     ("DELETE", _WEBHOOK, _delete_webhook),
-    ("GET", _PIPELINE + "/builds/{number:int}/notifications", _list_notifications),
+    ("GET", _PIPELINE + "/builds/{number:whole}/notifications", _list_notifications),
     ("GET", "/notification-secret", _show_notification_secret),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from pipeseal.controlplane.http.app import make_app
+from pipeseal.controlplane.http.connections import ConnectionLimits, GuardedProtocol, guarded
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.errors import ConfigurationError
 
@@ -26,14 +28,22 @@ class Server(uvicorn.Server):
         plane: the control plane to serve.
         listener: a bound socket.
         on_ready: called with the server's URL once it answers.
+        limits: what a client may cost.
     """
 
-    def __init__(self, plane: ControlPlane, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        listener: socket.socket,
+        on_ready: Callable[[str], None],
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        limits = limits or ConnectionLimits()
         super().__init__(
             uvicorn.Config(
                 make_app(plane),
                 loop="uvloop",
-                http="httptools",
+                http=guarded(limits),
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -47,6 +57,17 @@ class Server(uvicorn.Server):
         self._plane = plane
         self._listener = listener
         self._on_ready = on_ready
+        # Four looks in the shortest time that is looked after; uvicorn ticks ten times in a second.
+        self._ticks = max(1, int(min(limits.head_seconds, limits.stall_seconds) / 4 * 10))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Let clients go that hold their connections for nothing."""
+        if counter % self._ticks == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.drop_if_slow(now)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""

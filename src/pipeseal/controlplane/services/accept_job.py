@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from sqlite3 import Row
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,15 +15,20 @@ from pipeseal.controlplane.domain.build_origin import decode_origin
 from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, checkout_variables, job_environment
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
+from pipeseal.controlplane.domain.unblocker import decode_unblocker
 from pipeseal.controlplane.services.advance_build import note_progress
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.dispatch import Session
 from pipeseal.controlplane.services.plan_pipeline import run_sized
 from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.controlplane.store.servers import clear_offer
 from pipeseal.errors import MalformedInput
+
+if TYPE_CHECKING:
+    from pipeseal.pipeline.steps import CommandStep
 
 CHUNK_BYTES = 102_400
 
@@ -38,6 +44,7 @@ class _Rows:
     pipeline: Row
     group: Row | None
     rebuilt_from: Row | None
+    unblocked_by: str | None
 
 
 async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobAssignment:
@@ -86,13 +93,13 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
     plane.dispatcher.discard(job_id)
     session.job_id = job_id
     session.job_accepted_at = plane.clock.now()
+    plane.peers.holder(session.id)
+    plane.dispatcher.wake(session)  # its stream was heard
     return await run_sized(len(rows.step["content"]), lambda: _assignment(plane, rows, session, token))
 
 
 def _unavailable(why: str) -> MalformedInput:
     return MalformedInput("state.unavailable", f"the job {why}")
-    plane.peers.holder(session.id)
-    plane.dispatcher.wake(session)  # its stream was heard
 
 
 def _read_rows(tx: Transaction, job: Row) -> _Rows:
@@ -106,31 +113,72 @@ def _read_rows(tx: Transaction, job: Row) -> _Rows:
     assert pipeline is not None
     group = tx.one("SELECT id, key, label FROM steps WHERE id = :id", id=step["parent_id"])
     rebuilt_from = tx.one("SELECT id, number FROM builds WHERE id = :id", id=build["rebuilt_from_id"])
-    return _Rows(job, step, upload, build, pipeline, group, rebuilt_from)
+    unblocked_by = job_store.find_unblocked_by(tx, build["id"])
+    return _Rows(job, step, upload, build, pipeline, group, rebuilt_from, unblocked_by)
+
+
+async def read_environment(plane: ControlPlane, job_id: str) -> dict[str, str]:
+    """The variables that a script job is sent with, or would be; nothing of its agent is in them before it has one.
+
+    Raises:
+        MalformedInput: `request.not_found`.
+    """
+
+    def look(tx: Transaction) -> tuple[_Rows, Row | None]:
+        job = job_store.find_job(tx, job_id)
+        if job is None or job["kind"] != "script":
+            raise not_found("environment of such a job")
+        agent = None if job["agent_id"] is None else agent_store.find_agent(tx, job["agent_id"])
+        return _read_rows(tx, job), agent
+
+    rows, agent = await plane.database.read(look)
+    if agent is None:
+        holder = _Holder("", "", frozenset())
+    else:
+        tags = msgspec.json.decode(agent["tags"], type=frozenset[tuple[str, str]])
+        holder = _Holder(agent["id"], agent["name"], tags)
+    size = len(rows.step["content"])
+    return await run_sized(size, lambda: job_environment(_facts(plane, rows, _step(rows), holder)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """What a job's environment says of its agent."""
+
+    id: str
+    name: str
+    tags: frozenset[tuple[str, str]]
 
 
 class _StepMembers(msgspec.Struct):
     artifact_paths: object = None
 
 
-def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) -> JobAssignment:
+def _permutation(job: Row) -> dict[str, str] | None:
+    return None if job["matrix"] is None else msgspec.json.decode(job["matrix"], type=dict[str, str])
+
+
+def _step(rows: _Rows) -> CommandStep:
+    """The step of a job, with the values of its matrix put in."""
     from pipeseal.pipeline.commandstep import parse_command_step
     from pipeseal.pipeline.matrix import interpolate_matrix
+
+    step, permutation = parse_command_step(rows.step["content"].encode()), _permutation(rows.job)
+    return step if permutation is None else interpolate_matrix(step, permutation)
+
+
+def _facts(plane: ControlPlane, rows: _Rows, step: CommandStep, holder: _Holder) -> JobFacts:
+    from pipeseal.pipeline.commandstep import parse_command_step
     from pipeseal.pipeline.render import plugins_value, render_json
 
     job, build, pipeline = rows.job, rows.build, rows.pipeline
-    content = rows.step["content"].encode()
-    permutation = None if job["matrix"] is None else msgspec.json.decode(job["matrix"], type=dict[str, str])
-    step = parse_command_step(content)
-    if permutation is not None:
-        step = interpolate_matrix(step, permutation)
     pipeline_env = msgspec.json.decode(rows.upload["env"], type=dict[str, str])
     build_env = msgspec.json.decode(build["env"], type=dict[str, str])
     # The pipeline's own checkout settings are read as those of a step that has nothing else.
     defaults = parse_command_step(b'{"command":"","checkout":%s}' % (rows.upload["checkout"] or "null").encode())
     layers = (defaults.checkout, step.checkout)
-    members = msgspec.json.decode(content, type=_StepMembers)
-    facts = JobFacts(
+    members = msgspec.json.decode(rows.step["content"], type=_StepMembers)
+    return JobFacts(
         job_id=job["id"],
         build_id=build["id"],
         build_number=build["number"],
@@ -162,25 +210,30 @@ def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) 
         retry_kind=job["retry_kind"] or "",
         parallel_index=job["parallel_index"],
         parallel_count=job["parallel_count"],
-        agent_id=session.id,
-        agent_name=session.name,
-        agent_variables=meta_data_variables(session.tags),
+        agent_id=holder.id,
+        agent_name=holder.name,
+        agent_variables=meta_data_variables(holder.tags),
         origin_env=decode_origin(build["origin"]).env,
+        unblocker=decode_unblocker(rows.unblocked_by),
         group=None if rows.group is None else (rows.group["id"], rows.group["key"], rows.group["label"]),
         pipeline_env=pipeline_env,
         build_env=build_env,
         step_env=step.env,
         checkout_env=checkout_variables(layers, {**pipeline_env, **build_env, **step.env}),
     )
+
+
+def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) -> JobAssignment:
+    job, holder = rows.job, _Holder(session.id, session.name, session.tags)
     return JobAssignment(
         id=job["id"],
         state=JobState.ACCEPTED.value,
         token=token,
-        env=job_environment(facts),
-        step=msgspec.Raw(content),  # byte for byte what was uploaded
+        env=job_environment(_facts(plane, rows, _step(rows), holder)),
+        step=msgspec.Raw(rows.step["content"].encode()),  # byte for byte what was uploaded
         chunks_max_size_bytes=CHUNK_BYTES,
         log_max_size_bytes=plane.settings.limits.max_log_bytes,
-        matrix_permutation=permutation,
+        matrix_permutation=_permutation(job),
         runnable_at=render_timestamp((job["runnable_at"] or job["created_at"]) / 1_000_000),
         priority=job["priority"],
     )

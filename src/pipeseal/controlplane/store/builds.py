@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from sqlite3 import Row
 from typing import Any
 
+from pipeseal.controlplane.domain.branches import BranchFilter
 from pipeseal.controlplane.domain.build import FINISHED, BuildState
 from pipeseal.controlplane.store.database import Transaction
+
+_MAX_BRANCHES = 500  # that a pattern stands for
 
 
 def insert_pipeline(tx: Transaction, **columns: Any) -> None:
@@ -80,19 +85,90 @@ def get_build(tx: Transaction, build_id: str) -> Row:
     return row
 
 
-def list_builds(
-    tx: Transaction, pipeline_id: str, *, state: str | None, branch: str | None, limit: int, offset: int
-) -> list[Row]:
-    """Builds of a pipeline, newest first."""
+@dataclass(frozen=True, slots=True)
+class BuildSearch:
+    """Which builds are looked for. An empty tuple, or None, lets every build pass.
+
+    Parameters:
+        pipeline_id: builds of this pipeline.
+        states, commits: builds in one of these states, of one of these commits.
+        branches: builds of one of these branches; `*` stands for any characters.
+        author: who made them.
+        created_from, created_to, finished_from: microseconds since the epoch; `created_to` itself is too late.
+        meta_data: builds with all of these.
+    """
+
+    pipeline_id: str | None = None
+    states: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+    author: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    finished_from: int | None = None
+    meta_data: tuple[tuple[str, str], ...] = ()
+
+
+def list_builds(tx: Transaction, search: BuildSearch, *, limit: int, offset: int) -> list[Row]:
+    """Builds, newest first."""
+    where: list[str] = []
+    values: dict[str, Any] = {}
+
+    def one_of(column: str, wanted: Iterable[str]) -> None:
+        names = {f"{column}_{number}": text for number, text in enumerate(wanted)}
+        values.update(names)
+        where.append(f"builds.{column} IN ({', '.join(':' + name for name in names) or 'NULL'})")
+
+    def compare(column: str, sign: str, value: str | int | None) -> None:
+        if value is not None:
+            name = f"limit_{len(values)}"
+            values[name] = value
+            where.append(f"builds.{column} {sign} :{name}")
+
+    compare("pipeline_id", "=", search.pipeline_id)
+    if search.states:
+        one_of("state", search.states)
+    if search.branches:
+        one_of("branch", _branches(tx, search))
+    if search.commits:
+        one_of("commit_id", search.commits)
+    compare("author", "=", search.author)
+    compare("created_at", ">=", search.created_from)
+    compare("created_at", "<", search.created_to)
+    compare("finished_at", ">=", search.finished_from)
+    for number, (key, value) in enumerate(search.meta_data):
+        values |= {f"key_{number}": key, f"value_{number}": value}
+        clause = f"meta_data.key = :key_{number} AND meta_data.value = :value_{number}"
+        where.append(f"EXISTS (SELECT 1 FROM meta_data WHERE meta_data.build_id = builds.id AND {clause})")  # noqa: S608  (a number)
+    order = "builds.number DESC" if search.pipeline_id is not None else "builds.created_at DESC, builds.id"
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
     return tx.all(
-        "SELECT * FROM builds WHERE pipeline_id = :pipeline_id AND (:state IS NULL OR state = :state) "
-        "AND (:branch IS NULL OR branch = :branch) ORDER BY number DESC LIMIT :limit OFFSET :offset",
-        pipeline_id=pipeline_id,
-        state=state,
-        branch=branch,
+        f"SELECT builds.* FROM builds{condition} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608  (columns and names from above)
+        **values,
         limit=limit,
         offset=offset,
     )
+
+
+def _branches(tx: Transaction, search: BuildSearch) -> list[str]:
+    """The branches that are looked for, by their names: databases do not agree on what a pattern is."""
+    patterns = [branch for branch in search.branches if "*" in branch]
+    names = [branch for branch in search.branches if "*" not in branch]
+    if patterns:
+        rows = tx.all(
+            "SELECT DISTINCT branch FROM builds WHERE :pipeline_id IS NULL OR pipeline_id = :pipeline_id "
+            "ORDER BY branch",
+            pipeline_id=search.pipeline_id,
+        )
+        wanted = BranchFilter(included=tuple(patterns))
+        names += [row["branch"] for row in rows if wanted.includes(row["branch"])][:_MAX_BRANCHES]
+    return names
+
+
+def pipelines_of(tx: Transaction, ids: Iterable[str]) -> dict[str, Row]:
+    """Pipelines by their ids."""
+    rows = (tx.one("SELECT * FROM pipelines WHERE id = :id", id=id) for id in set(ids))
+    return {row["id"]: row for row in rows if row is not None}
 
 
 def set_state(tx: Transaction, build_id: str, state: BuildState, *, now: int) -> bool:

@@ -1,0 +1,116 @@
+"""Descriptions of what is neither Agent API nor REST API, by method and path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pipeseal.agentapi.ping_stream import CONTENT_TYPES, STREAM_PATH
+from pipeseal.controlplane.http import answers as shown
+from pipeseal.controlplane.http import graphql
+from pipeseal.controlplane.http.openapi.operation import TEXT, Answer, Operation, Parameter, Proof
+from pipeseal.controlplane.services import oidc
+from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
+
+OPENAPI_PATH = "/openapi.json"
+
+
+class GraphqlError(msgspec.Struct):
+    """What went wrong."""
+
+    message: str
+
+
+class GraphqlAnswer(msgspec.Struct, omit_defaults=True):
+    """Data, or why there is none."""
+
+    data: dict[str, Any] | None
+    errors: list[GraphqlError] = []
+
+
+_FILE = {"type": "string", "format": "binary"}
+_LINK = "/{artifact_id}/{part}/{expires}/{mac}"
+_DOWNLOAD = {
+    "ETag": "SHA-256 of the file.",
+    "Content-Disposition": "Its name; it is never shown as a page.",
+}
+OTHER_OPERATIONS: dict[str, Operation] = {
+    f"POST {STREAM_PATH}": Operation(
+        "stream_pings",
+        "What to do next, told as it happens: gRPC messages on a stream that stays open.",
+        Proof.SESSION,
+        {200: Answer("The stream.", media_type=CONTENT_TYPES[0])},
+        (401, 403, 404, 413, 422),
+        form=(CONTENT_TYPES[0], _FILE),
+    ),
+    f"POST /artifacts/{UPLOAD}{_LINK.replace('{part}', '0')}": Operation(
+        "upload_artifact",
+        "Send an artifact as a form, to an address that `create_artifacts` gave.",
+        Proof.ADDRESS,
+        {204: Answer("It is kept.")},
+        (403, 404, 409, 413, 422, 503),
+        form=("multipart/form-data", {"type": "object", "properties": {"file": _FILE}, "required": ["file"]}),
+    ),
+    f"PUT /artifacts/{UPLOAD}{_LINK}": Operation(
+        "upload_artifact_part",
+        "Send a part of an artifact, to an address that `create_artifacts` gave.",
+        Proof.ADDRESS,
+        {200: Answer("It is kept.", headers={"ETag": "For `update_artifacts`."})},
+        (403, 404, 409, 413, 422, 503),
+        form=("application/octet-stream", _FILE),
+    ),
+    f"GET /artifacts/{DOWNLOAD}{_LINK.replace('{part}', '0')}": Operation(
+        "download_artifact",
+        "An artifact's bytes, from an address that a search or `find_download` gave.",
+        Proof.ADDRESS,
+        {
+            200: Answer("The file.", media_type="*/*", headers=_DOWNLOAD),
+            206: Answer("The range.", media_type="*/*", headers={**_DOWNLOAD, "Content-Range": "Which bytes it is."}),
+        },
+        (403, 404, 416, 503),
+        parameters=(
+            Parameter("Range", "Which bytes.", TEXT, header=True),
+            Parameter("If-Range", "All of it, unless this is its `ETag`.", TEXT, header=True),
+        ),
+    ),
+    "GET /.well-known/openid-configuration": Operation(
+        "show_openid_configuration",
+        "For services that check OpenID Connect tokens of jobs.",
+        Proof.ADDRESS,
+        {200: Answer("The configuration.", dict[str, Any])},
+    ),
+    f"GET {oidc.JWKS_PATH}": Operation(
+        "list_openid_keys",
+        "The keys that OpenID Connect tokens of jobs are signed with.",
+        Proof.ADDRESS,
+        {200: Answer("A key set.", dict[str, Any])},
+        (503,),
+    ),
+    f"POST {graphql.PATH}": Operation(
+        "execute_graphql",
+        "The two operations that signing tools need, `GetPipeline` and `UpdatePipeline`.",
+        Proof.API,
+        {200: Answer("Data or errors.", GraphqlAnswer)},
+        (401, 413, 422, 503),
+        body=graphql.GraphqlRequest,
+    ),
+    "POST /webhooks/{provider}/{token}": Operation(
+        "deliver_webhook",
+        "A provider tells of pushes and pull requests; its signature says that it is the provider.",
+        Proof.ADDRESS,
+        {200: Answer("What came of it.", shown.DeliveryAnswer)},
+        (401, 404, 413, 422, 503),
+        form=("application/json", {}),
+    ),
+    "GET /healthz": Operation(
+        "show_health",
+        "Whether the server and its database answer.",
+        Proof.ADDRESS,
+        {200: Answer("They do.", shown.Health)},
+        (503,),
+    ),
+    f"GET {OPENAPI_PATH}": Operation(
+        "show_description", "This description.", Proof.ADDRESS, {200: Answer("It.", dict[str, Any])}
+    ),
+}

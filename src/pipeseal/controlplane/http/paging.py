@@ -1,0 +1,77 @@
+"""Pages of lists: `page` and `per_page` of the query, and the `Link` header that leads to the other pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeseal.controlplane.http.bodies import read_number
+from pipeseal.controlplane.http.respond import render
+from pipeseal.controlplane.services.plane import ControlPlane
+
+MAX_PAGE = 100
+USUAL_PAGE = 30
+_MAX_NUMBER = 10**9
+
+
+class Page(NamedTuple):
+    """The page asked for.
+
+    Parameters:
+        number: from 1.
+        size: entries on it.
+    """
+
+    number: int
+    size: int
+
+    @property
+    def offset(self) -> int:
+        """How many entries stand before it."""
+        return (self.number - 1) * self.size
+
+    @property
+    def limit(self) -> int:
+        """How many entries to look for: one more than are shown, which says whether there is a next page."""
+        return self.size + 1
+
+
+def read_page(request: Request) -> Page:
+    """The page asked for; like the ecosystem's, page 0 is the first one, and a page has at most 100 entries.
+
+    Raises:
+        MalformedInput: `request.malformed`.
+    """
+    size = min(max(read_number(request, "per_page", USUAL_PAGE), 1), MAX_PAGE)
+    return Page(max(read_number(request, "page", 1, most=_MAX_NUMBER), 1), size)
+
+
+def cut_page(page: Page, rows: Sequence[Any]) -> Sequence[Any]:
+    """Of all rows of a list those from the page on, up to `Page.limit`."""
+    return rows[page.offset : page.offset + page.limit]
+
+
+def render_page(plane: ControlPlane, request: Request, page: Page, found: Sequence[Any]) -> Response:
+    """A page as an answer, with links to the first page, the one before and the next. # RFC 8288
+
+    Parameters:
+        found: what was found from the page on, up to `Page.limit` entries; the one too many is not shown.
+    """
+    numbers = {"first": 1} if page.number > 1 else {}
+    if page.number > 1:
+        numbers["prev"] = page.number - 1
+    if len(found) > page.size:
+        numbers["next"] = page.number + 1
+    links = ", ".join(f'<{_address(plane, request, number)}>; rel="{name}"' for name, number in numbers.items())
+    return render(found[: page.size], headers={"Link": links} if links else None)
+
+
+def _address(plane: ControlPlane, request: Request, number: int) -> str:
+    pairs = parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    query = urlencode([(name, value) for name, value in pairs if name != "page"] + [("page", str(number))])
+    # The server's own URL: behind a proxy the request does not know it.
+    return f"{plane.url}{request.scope['raw_path'].decode('ascii', 'replace')}?{query}"
