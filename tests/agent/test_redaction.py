@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode, urlsafe_b64encode
 from itertools import pairwise
+from urllib.parse import quote_from_bytes
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +132,22 @@ def test_which_variables_are_secret() -> None:
 
 def test_quoting_like_go() -> None:
     assert go_quoted('a"b\\c\n\t\x07\x01é\u200b\U000e0001') == r"a\"b\\c\n\t\a\x01é\u200b\U000e0001"
+
+
+@given(
+    st.binary(min_size=8, max_size=40).filter(lambda data: b"\0" not in data),
+    st.binary(max_size=9),
+    st.binary(max_size=9),
+)
+def test_encoded_secrets_are_hidden_wherever_they_stand(secret: bytes, before: bytes, after: bytes) -> None:
+    redactor = Redactor()
+    redactor.add(secret.decode("utf-8", "surrogateescape"))
+    for encode in (b64encode, urlsafe_b64encode):
+        whole = encode(before + secret + after)
+        output = redactor.feed(whole) + redactor.flush()
+        assert MARK in output
+        # What is left of it says at most a few bits at its borders.
+        left = len(output) - len(MARK)
+        assert left <= len(encode(before)) + len(encode(after)) + 4
+    for text in (secret.hex(), secret.hex().upper(), quote_from_bytes(secret, safe="")):
+        assert redactor.feed(text.encode()) + redactor.flush() == MARK

@@ -17,7 +17,7 @@ from pipeseal.lab import lies
 from pipeseal.lab.attacks import SCENARIOS
 from pipeseal.lab.drill import MAIN, Drill, State
 from pipeseal.lab.honest import KINDS
-from pipeseal.lab.hostile_server import Request
+from pipeseal.lab.hostile_server import TRAP_HOST, Request
 from pipeseal.lab.scenario import Attempt, Scenario
 
 BY_ID = {scenario.id: scenario for scenario in SCENARIOS}
@@ -98,7 +98,7 @@ def test_changing_and_adding_is_seen(drill: Drill) -> None:
 
 
 def test_touching_the_trap_is_seen(drill: Drill) -> None:
-    with socket.create_connection(("127.0.0.1", drill.trap.port)) as connection:
+    with socket.create_connection((TRAP_HOST, drill.trap.port)) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(1)
     with pytest.raises(VerificationError, match="reached the trap"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 MARK = b"[REDACTED]"
 # Shorter values would hide half of every log.
 MIN_BYTES = 6
+# Shorter ones are not looked for in base64 and the like.
+MIN_ENCODED_BYTES = 8
 # With more secrets than this in one block, one search for all that overlap is quicker than one around each.
 FEW_MATCHES = 64
 
@@ -52,7 +56,7 @@ def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tup
 
 
 def spellings(value: str) -> set[bytes]:
-    """The ways in which output may spell a secret: as it is, quoted, and with its line breaks changed.
+    """The ways in which output may spell a secret: as it is, quoted, with its line breaks changed, and encoded.
 
     Returns:
         Byte strings of at least `MIN_BYTES`; empty when the value is shorter.
@@ -71,7 +75,23 @@ def spellings(value: str) -> set[bytes]:
             plain = text.replace("\r\n", "\n")
             texts |= {plain, plain.replace("\n", "\r\n"), plain.replace("\n", " ")}
     encoded = {text.encode("utf-8", "surrogateescape") for text in texts}
-    return {text for text in encoded if len(text) >= MIN_BYTES}
+    found = {text for text in encoded if len(text) >= MIN_BYTES}
+    raw = value.encode("utf-8", "surrogateescape")
+    for data in {raw, raw.strip()}:
+        if len(data) >= MIN_ENCODED_BYTES:
+            found |= _encodings(data)
+    return found
+
+
+def _encodings(data: bytes) -> set[bytes]:
+    """Base64, base64url, hexadecimal and percent encoding of a secret, wherever it stands in what is encoded."""
+    found = {data.hex().encode(), data.hex().upper().encode(), quote_from_bytes(data, safe="").encode()}
+    for before in range(3):
+        # RFC 4648 section 4: three bytes become four characters. Those that only the secret decides are looked for.
+        text = b64encode(b"\0" * before + data + b"\0\0")
+        inner = text[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return found
 
 
 def go_quoted(value: str) -> str:

@@ -42,7 +42,7 @@ class State(Enum):
     """How a scenario ended."""
 
     REFUSED = "refused"
-    IGNORED = "ignored"
+    HARMLESS = "no effect"
     GOT_THROUGH = "got through"
     NOT_SHOWN = "not shown"
     NOT_YET = "not yet"
@@ -53,7 +53,8 @@ class Result(NamedTuple):
 
     Parameters:
         scenario: which.
-        state: `IGNORED`: what was changed is not looked at by construction, and it ran like its honest twin.
+        state: `HARMLESS`: nobody looks at what was changed, or what comes of it is harmless; no refusal is
+            needed.
             `NOT_SHOWN`: its honest twin did not run, so that a refusal would prove nothing.
         codes: of the refusals that came, each once.
         attempts: how many jobs or answers were lied about.
@@ -73,7 +74,7 @@ class Result(NamedTuple):
     @property
     def passed(self) -> bool:
         """Whether the attack got nothing."""
-        return self.state in (State.REFUSED, State.IGNORED)
+        return self.state in (State.REFUSED, State.HARMLESS)
 
 
 class Execution(NamedTuple):
@@ -406,7 +407,7 @@ class Drill:
                 scenario.play(self)
             self.must(self.attempts > 0, "the scenario tried nothing")
             self.must_be_clean()
-            state = State.REFUSED if self.codes else State.IGNORED
+            state = State.REFUSED if self.codes else State.HARMLESS
         except PipesealError as error:
             problem = error.message
             state = State.NOT_SHOWN if error.code in ("drill.twin", "stage.not_ready") else State.GOT_THROUGH

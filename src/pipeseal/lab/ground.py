@@ -39,6 +39,7 @@ GIT_CONFIG_GLOBAL=/dev/null git rev-parse HEAD HEAD^{{tree}} > "$record/commit" 
 find . -path ./.git -prune -o -type f -print | sort > "$record/files"
 echo "command $BUILDKITE_JOB_ID" >> {notes}
 mkdir -p out && echo "all is well" > out/report.txt
+ln -sfn {outside} linked
 echo "the honest command ran"
 """
 
@@ -52,6 +53,45 @@ echo "{who} ${{BUILDKITE_JOB_ID:-none}}" >> {notes}
 PLUGIN_RECORD = """\
 mkdir -p {records}/$BUILDKITE_JOB_ID
 env | grep '^BUILDKITE_PLUGIN' | sort > {records}/$BUILDKITE_JOB_ID/plugin
+"""
+
+# Prints a secret in every way that somebody might, on purpose or not.
+LEAK_SCRIPT = """\
+#!/bin/bash
+echo "leaking $BUILDKITE_JOB_ID" >> {notes}
+secret=$DEPLOY_KEY
+echo "plain: $secret"
+echo "base64: $(printf %s "$secret" | base64 -w0)"
+echo "base64 of a line: $(printf 'x%s' "$secret" | base64 -w0) $(printf 'xy%s' "$secret" | base64 -w0)"
+echo "base64 for URLs: $(printf %s "$secret" | base64 -w0 | tr '+/' '-_' | tr -d '=')"
+echo "hexadecimal: $(printf %s "$secret" | od -An -tx1 | tr -d ' \\n')"
+echo "in capitals: $(printf %s "$secret" | od -An -tx1 | tr -d ' \\n' | tr a-f A-F)"
+echo "in JSON: {{\\"key\\": \\"$secret\\"}}"
+printf '%s' "${{secret:0:9}}"; sleep 0.05; printf '%s\\n' "${{secret:9}}"
+for (( n = 0; n < ${{#secret}}; n++ )); do printf '%s' "${{secret:$n:1}}"; done; echo
+echo "the end"
+"""
+
+# Tells the server how the job ended, while it runs, with everything that a job knows.
+FORGE_SCRIPT = """\
+#!/bin/bash
+echo "forging $BUILDKITE_JOB_ID" >> {notes}
+record={records}/$BUILDKITE_JOB_ID
+mkdir -p "$record"
+env -0 > "$record/environment"
+address=${{BUILDKITE_AGENT_ENDPOINT#http://}}; place=${{address%%/*}}
+ask() {{
+    exec 3<>"/dev/tcp/${{place%:*}}/${{place#*:}}"
+    printf '%s %s HTTP/1.0\\r\\nAuthorization: Token %s\\r\\nContent-Length: %s\\r\\n\\r\\n%s' \
+        "$1" "/${{address#*/}}$2" "$BUILDKITE_AGENT_ACCESS_TOKEN" "${{#3}}" "$3" >&3
+    head -c 2000 <&3; echo
+    exec 3>&-
+}}
+ask PUT "/jobs/$BUILDKITE_JOB_ID/finish" '{{"exit_status":"0","finished_at":"x"}}' > "$record/finish"
+ask PUT "/jobs/$BUILDKITE_JOB_ID/start" '{{"started_at":"x"}}' > "$record/start"
+ask POST "/disconnect" '' > "$record/disconnect"
+ask PUT "/jobs/00000000-0000-4000-8000-000000000000/accept" '' > "$record/accept"
+exit 3
 """
 
 GIT = """\
@@ -195,11 +235,13 @@ class Ground:
         self.evil_plugin = f"{self.evil_plugin_repository.as_uri()}#v1"
         work = self.repositories / "widgets"
         self.work = work
-        script = TEST_SCRIPT.format(notes=notes, records=records)
+        script = TEST_SCRIPT.format(notes=notes, records=records, outside=shlex.quote(str(self.outside)))
         self.commit = make_repository(
             work,
             {
                 "scripts/test": script,
+                "scripts/leak": LEAK_SCRIPT.format(notes=notes),
+                "scripts/forge": FORGE_SCRIPT.format(notes=notes, records=records),
                 # A file whose path is a whole command line: what was sealed as text for a shell stays that.
                 NAMED_LIKE_A_COMMAND: self.noting("attack"),
                 "README.md": "# Widgets\n",

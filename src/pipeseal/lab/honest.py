@@ -54,6 +54,8 @@ class Kind:
         parallel: index of the job among those of its step.
         facts: other facts of the job.
         sealing: other members of `Sealing`.
+        tree: what the seal says that the commit's tree is; the truth when empty.
+        commit: another commit than the head of the main branch.
     """
 
     proof: Proof = "sealed"
@@ -65,6 +67,8 @@ class Kind:
     parallel: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     sealing: Mapping[str, Any] = field(default_factory=dict)
+    tree: str = ""
+    commit: str = ""
 
 
 def _plain(ground: Ground) -> CommandStep:
@@ -117,7 +121,12 @@ KINDS: dict[str, Kind] = {
     ),
     "static": Kind(proof="static", step=_plain, pipeline="legacy"),
     "reference": Kind(proof="reference", step=_plain, gadgets=True),
-    "elsewhere": Kind(proof="sealed", step=_plain, key="elsewhere", gadgets=True),
+    "elsewhere": Kind(step=_plain, key="elsewhere", gadgets=True),
+    "second-key": Kind(step=_plain, key="second"),
+    "leaking": Kind(
+        step=_other(key="leak", command="scripts/leak", secrets=[Secret("deploy-key", "DEPLOY_KEY")], plugins=[])
+    ),
+    "forging": Kind(step=_other(key="forge", command="scripts/forge", plugins=[])),
 }
 
 
@@ -204,7 +213,7 @@ def _sealing(ground: Ground, kind: Kind, facts: JobFacts) -> Sealing:
             build=BuildFacts(
                 id=facts.build_id,
                 commit=facts.commit,
-                tree=ground.tree if facts.commit == ground.commit else None,
+                tree=kind.tree or (ground.tree if facts.commit == ground.commit else None),
                 branch=facts.branch,
                 tag=facts.tag,
                 pull_request=facts.pull_request,
@@ -234,7 +243,7 @@ def _facts(ground: Ground, kind: Kind, step: CommandStep, agent: tuple[str, str]
         pipeline_name="Widgets & more",
         default_branch=ground.branch,
         repository=str(ground.gadgets) if kind.gadgets else ground.repository,
-        commit=ground.commit,
+        commit=kind.commit or ground.commit,
         branch=ground.branch,
         tag="",
         pull_request="false",

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 # How long a ping is held open while there is nothing to do.
 HOLD_SECONDS = 20.0
+TRAP_HOST = "127.0.0.2"
 _TIMES = re.compile(r"\x1b_bk;t=\d+\x07")
 
 
@@ -131,9 +132,10 @@ class Trap:
                 except OSError:
                     pass  # that somebody came is all that counts
 
-        self._server = _TrapServer(("127.0.0.1", 0), Handler)
+        # Another host than the server's, which Linux has without being asked.
+        self._server = _TrapServer((TRAP_HOST, 0), Handler)
         self.port = int(self._server.server_address[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{TRAP_HOST}:{self.port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )

@@ -10,7 +10,7 @@ from pipeseal.lab.drill import Result, State
 
 MARKS = {
     State.REFUSED: "✓",
-    State.IGNORED: "✓",
+    State.HARMLESS: "✓",
     State.GOT_THROUGH: "✗",
     State.NOT_SHOWN: "?",
     State.NOT_YET: "…",
@@ -30,7 +30,7 @@ def line_of(result: Result) -> str:
     title = scenario.title if len(scenario.title) <= TITLE_WIDTH else f"{scenario.title[: TITLE_WIDTH - 1]}…"
     if not result.passed:
         return f"{scenario.id}  {title:<{TITLE_WIDTH}}  {result.state.value}: {result.problem}"
-    what = ", ".join(result.codes) or "ignored"
+    what = ", ".join(result.codes) or result.state.value
     tries = f"{result.attempts} {'try' if result.attempts == 1 else 'tries'}"
     return f"{scenario.id}  {title:<{TITLE_WIDTH}}  {what}  ({'; '.join([tries, *result.checked])})"
 

@@ -91,8 +91,8 @@ class Watch:
                 offset += _EVENT.size + length
                 path = self._names.get(number, Path("?")) / os.fsdecode(name)
                 words = [word for bit, word in _WORDS.items() if mask & bit]
-                # Listing a folder above is how paths are looked up by some programs; its files are what counts.
-                if words and not (mask & _IN_ISDIR and words == ["opened"]):
+                # A folder may be listed, on the way to a pattern that must not match; its files are what counts.
+                if words and not (mask & _IN_ISDIR and set(words) <= {"opened", "read"}):
                     found.append(f"{path} was {' and '.join(words)}")
         return found
 

@@ -18,6 +18,7 @@ from pipeseal.signing.seal.envelope import VARIABLE
 if TYPE_CHECKING:
     from pipeseal.lab.drill import Drill
     from pipeseal.lab.ground import Ground
+    from pipeseal.lab.lying_server import Lie
 
 _CP = ("CP",)
 MALFORMED = "signature.malformed"
@@ -33,7 +34,7 @@ _TEXT_CODES = (
 _L = 2**252 + 27742317777372353535851937790883648493
 
 
-def with_value(change: Any) -> JobLie:
+def with_value(change: Any) -> Lie:
     """The signature's text, changed by a function of its three segments."""
 
     def lie(job: JobDocument) -> JobDocument:
@@ -43,7 +44,7 @@ def with_value(change: Any) -> JobLie:
     return lie
 
 
-def with_header(**members: Any) -> JobLie:
+def with_header(**members: Any) -> Lie:
     """Other members of the signature's header; None takes one away."""
 
     def change(protected: str, content: str, signature: str) -> str:
@@ -55,7 +56,7 @@ def with_header(**members: Any) -> JobLie:
     return with_value(change)
 
 
-def with_seal(change: Any) -> JobLie:
+def with_seal(change: Any) -> Lie:
     """The seal's text, changed by a function of its three segments, in the step and in the job."""
 
     def lie(job: JobDocument) -> JobDocument:
