@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from pipeseal.controlplane.domain.agents import matches, meta_data_variables, read_rules, read_tags, render_tags
 from pipeseal.controlplane.domain.environment import artifact_paths
-from pipeseal.controlplane.domain.expand import BuildFacts, Expansion, Plan, _Step
+from pipeseal.controlplane.domain.expand import BuildFacts, Expansion, Plan
 from pipeseal.controlplane.domain.identifiers import SLUG, UUID, make_id, make_slug
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.members import step_kind
 from pipeseal.controlplane.domain.retry import Ending, check_retry, check_soft_fail, is_soft, read_manual, wants_retry
 from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token, make_token
+from pipeseal.controlplane.domain.uploaded_members import StepMembers
+from pipeseal.controlplane.services.plan_pipeline import inherit_secrets
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.commandstep import parse_command_step
 from pipeseal.pipeline.matrix import interpolate_matrix
@@ -31,6 +33,7 @@ def expand(pipeline: Any, limits: Limits | None = None, branch: str = "main") ->
         facts=BuildFacts(branch=branch),
         parse_step=parse_command_step,
         interpolate=interpolate_matrix,
+        inherit_secrets=inherit_secrets,
     )
     return expansion.expand(text)
 
@@ -174,7 +177,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 MEMBERS = st.sampled_from(
-    [*sorted(_Step.__struct_fields__), "if", "env", "plugins", "type", "wait", "cache", "checkout"]
+    [*sorted(StepMembers.__struct_fields__), "if", "env", "plugins", "type", "wait", "cache", "checkout"]
 )
 
 
@@ -247,11 +250,11 @@ def test_steps_are_kept_byte_for_byte() -> None:
 
 def test_what_is_not_honoured_is_said() -> None:
     step = {"command": "x", "notify": [{"slack": "#x"}], "image": None, "cache": False, "retyr": 1}
-    plan = expand({"steps": [step, {"trigger": "other", "retry": {"automatic": True}}], "secrets": ["A"]})
+    plan = expand({"steps": [step, {"trigger": "other", "retry": {"automatic": True}}], "image": "a"})
     assert [warning.split(":")[0] for warning in plan.warnings] == ["the pipeline", "step 1", "step 1", "step 2"]
-    assert "`secrets`" in plan.warnings[0]
-    assert plan.warnings[2].endswith(
-        "a command step has no `retyr` here, and nothing comes of it; did you mean `retry`?"
+    assert "`image`" in plan.warnings[0]
+    assert (
+        "step 1: a command step has no `retyr` here, and nothing comes of it; did you mean `retry`?" in plan.warnings
     )
     assert plan.steps[1].jobs[0].state is JobState.WAITING
 

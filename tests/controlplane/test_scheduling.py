@@ -351,7 +351,7 @@ steps:
         "(`image`)",
         "did you mean `parallelism`?",
         "(`cache`)",
-        "no notifications of steps",
+        "step 1 (a): notify 1: this server sends webhooks only",
         "(`allowed_teams`)",
         "variables for the triggered build",
         "a wait step has no `nonsense` here",

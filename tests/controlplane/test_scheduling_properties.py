@@ -27,6 +27,7 @@ from pipeseal.controlplane.services.act_on_job import unblock_job
 from pipeseal.controlplane.services.advance_build import end_job
 from pipeseal.controlplane.services.create_build import NewBuild, cancel_build, create_build
 from pipeseal.controlplane.services.pipelines import create_pipeline, update_pipeline
+from pipeseal.controlplane.services.plan_pipeline import inherit_secrets
 from pipeseal.controlplane.services.plane import ControlPlane, Settings, open_plane
 from pipeseal.controlplane.services.trigger_build import trigger_builds
 from pipeseal.controlplane.store import jobs as job_store
@@ -54,7 +55,11 @@ CONDITIONS = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_uploaded_is_planned_or_refused_with_a_reason(steps: list[Any], top: dict[str, Any]) -> None:
     expansion = Expansion(
-        limits=Limits(), facts=BuildFacts("main"), parse_step=parse_command_step, interpolate=interpolate_matrix
+        limits=Limits(),
+        facts=BuildFacts("main"),
+        parse_step=parse_command_step,
+        interpolate=interpolate_matrix,
+        inherit_secrets=inherit_secrets,
     )
     try:
         plan = expansion.expand(json.dumps({**top, "steps": steps}).encode())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeseal.controlplane.domain.build_origin import TRIGGERED_FROM
+from pipeseal.controlplane.domain.unblocker import Unblocker
 from pipeseal.pipeline.steps import Checkout
 
 NO_PULL_REQUEST = "false"
@@ -27,6 +28,7 @@ class JobFacts:
         plugins: canonical JSON text of the step's plugins; empty when it has none.
         agent_variables: `BUILDKITE_AGENT_META_DATA_*` of the agent that took the job.
         origin_env: what is known of how the build came to be (`BuildOrigin`).
+        unblocker: who let the latest block or input step of the build pass.
         group: `(id, key, label)` of the innermost group around the step.
     """
 
@@ -64,6 +66,7 @@ class JobFacts:
     agent_id: str
     agent_name: str
     agent_variables: Mapping[str, str]
+    unblocker: Unblocker = field(default_factory=Unblocker)
     group: tuple[str, str, str] | None = None
     origin_env: Mapping[str, str] = field(default_factory=dict)
     pipeline_env: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +132,7 @@ def job_environment(facts: JobFacts) -> dict[str, str]:
         "BUILDKITE_GROUP_ID": facts.group[0] if facts.group else "",
         "BUILDKITE_GROUP_KEY": facts.group[1] if facts.group else "",
         "BUILDKITE_GROUP_LABEL": facts.group[2] if facts.group else "",
+        **facts.unblocker.variables,
         **{name: facts.origin_env.get(name, "") for name in TRIGGERED_FROM},
     }
     for name, value in optional.items():

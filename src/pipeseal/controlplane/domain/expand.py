@@ -19,6 +19,7 @@ from pipeseal.controlplane.domain.combinations import over_limit, read_combinati
 from pipeseal.controlplane.domain.conditions import (
     ConditionFacts,
     MatchBudget,
+    Place,
     evaluate_condition,
     parse_condition,
 )
@@ -28,6 +29,7 @@ from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.known_members import member_warnings
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.members import (
+    flatten_step,
     read_count,
     read_flag,
     read_priority,
@@ -38,10 +40,12 @@ from pipeseal.controlplane.domain.members import (
 from pipeseal.controlplane.domain.notifications import parse_notify
 from pipeseal.controlplane.domain.retry import check_retry, check_soft_fail
 from pipeseal.controlplane.domain.triggers import read_trigger
+from pipeseal.controlplane.domain.uploaded_members import GroupMembers, PipelineMembers, StepMembers
 from pipeseal.errors import MalformedInput, PipesealError
 from pipeseal.pipeline.steps import CommandStep
 
 _MAX_DEPTH = 32  # of groups inside groups
+_NOTHING: tuple[Any, ...] = (None, [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,56 +135,6 @@ class Plan:
         return sum(len(step.jobs) for step in self.steps)
 
 
-class _Document(msgspec.Struct):
-    steps: list[msgspec.Raw] | None = None
-    env: dict[str, Any] | None = None
-    checkout: msgspec.Raw = msgspec.Raw()
-    agents: Any = None
-    secrets: Any = None
-    priority: Any = None
-    notify: msgspec.Raw = msgspec.Raw()
-
-
-class _Group(msgspec.Struct):
-    steps: list[msgspec.Raw] | None = None
-
-
-class _Step(msgspec.Struct, kw_only=True):
-    """The members of a step that concern scheduling; types are checked one by one, for errors that say where."""
-
-    key: Any = None
-    id: Any = None
-    identifier: Any = None
-    label: Any = None
-    name: Any = None
-    depends_on: Any = msgspec.UNSET
-    allow_dependency_failure: Any = None
-    continue_on_failure: Any = None
-    skip: Any = None
-    branches: Any = None
-    if_: Any = msgspec.field(name="if", default=None)
-    agents: Any = None
-    priority: Any = None
-    parallelism: Any = None
-    concurrency: Any = None
-    concurrency_group: Any = None
-    concurrency_method: Any = None
-    cancel_on_build_failing: Any = None
-    timeout_in_minutes: Any = None
-    retry: Any = None
-    soft_fail: Any = None
-    matrix: Any = None
-    group: Any = None
-    block: Any = None
-    input: Any = None
-    manual: Any = None
-    trigger: Any = None
-    build: Any = None
-    async_: Any = msgspec.field(name="async", default=None)
-    fields: Any = None
-    blocked_state: Any = None
-
-
 class Expansion:
     """One run of `expand_pipeline`: the plan as it grows.
 
@@ -189,6 +143,8 @@ class Expansion:
         facts: of the build, for `branches` and `if`.
         parse_step: reads a command step's JSON (`pipeline.parse_command_step`).
         interpolate: puts a matrix combination into a step (`pipeline.interpolate_matrix`).
+        inherit_secrets: gives a command step, as JSON and as a value, the secrets of its pipeline; returns its JSON,
+            or None when it is signed without them.
         allow_http: webhooks of `notify` may go without TLS.
     """
 
@@ -199,6 +155,7 @@ class Expansion:
         facts: BuildFacts,
         parse_step: Callable[[bytes], CommandStep],
         interpolate: Callable[[CommandStep, dict[str, str]], CommandStep],
+        inherit_secrets: Callable[[str, CommandStep, Any], str | None],
         allow_http: bool = False,
     ) -> None:
         self._limits = limits
@@ -206,6 +163,7 @@ class Expansion:
         self._conditions = ConditionFacts()
         self._parse_step = parse_step
         self._interpolate = interpolate
+        self._inherit_secrets = inherit_secrets
         self._allow_http = allow_http
         self._budget = MatchBudget()  # one for all conditions of an upload
         self._steps: list[PlannedStep] = []
@@ -213,6 +171,7 @@ class Expansion:
         self._jobs = 0
         self._default_rules: Any = None
         self._default_priority: Any = None
+        self._secrets: Any = None
 
     def expand(self, pipeline: bytes) -> Plan:
         """Read a pipeline.
@@ -228,7 +187,7 @@ class Expansion:
                 `notification`.
         """
         try:
-            document = msgspec.json.decode(pipeline, type=_Document)
+            document = msgspec.json.decode(pipeline, type=PipelineMembers)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise MalformedInput(
                 "request.malformed", f"the pipeline is not what an uploader sends: {error}"
@@ -238,6 +197,7 @@ class Expansion:
         self._conditions = ConditionFacts(facts.variables, {**env, **facts.build_env, **facts.standard_env})
         self._default_rules = document.agents
         self._default_priority = document.priority
+        self._secrets = document.secrets
         for warning in member_warnings("", msgspec.json.decode(pipeline, type=dict[str, Any]), "the pipeline"):
             self._warn(warning)
         for raw, where in _numbered(document.steps, "step "):
@@ -249,10 +209,19 @@ class Expansion:
     def _read_notify(self, text: bytes) -> str | None:
         if not text:
             return None
-        notify = parse_notify(msgspec.json.decode(text), source="the pipeline", allow_http=self._allow_http)
+        rules = self._check_notify(msgspec.json.decode(text), "the pipeline", Place.BUILD_NOTIFICATION)
+        return text.decode() if rules else None
+
+    def _check_notify(self, value: Any, where: str, place: Place) -> bool:
+        """Read a `notify` for its errors and warnings; says whether anything will be sent."""
+        try:
+            notify = parse_notify(value, source=where, allow_http=self._allow_http, place=place)
+        except MalformedInput as error:
+            message = error.message if error.message.startswith(where) else f"{where}: in `notify`: {error.message}"
+            raise MalformedInput(error.code, message, help=error.help, position=error.position) from error
         for warning in notify.warnings:
             self._warn(warning)
-        return text.decode() if notify.rules else None
+        return bool(notify.rules)
 
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
@@ -260,10 +229,13 @@ class Expansion:
     def _add(self, raw: msgspec.Raw, where: str, parent: int | None, depth: int) -> None:
         value = msgspec.json.decode(raw)
         kind = step_kind(value, where)
-        members = _Step()
+        flat = flatten_step(value, kind, where)
+        if flat is not None:
+            value, raw = flat, msgspec.Raw(msgspec.json.encode(flat))
+        members = StepMembers()
         if isinstance(value, dict):
             try:
-                members = msgspec.json.decode(raw, type=_Step)
+                members = msgspec.json.decode(raw, type=StepMembers)
             except msgspec.MsgspecError as error:
                 raise MalformedInput("upload.step", f"{where}: {error}") from error
         key = _first_text(where, "key", members.key, members.id, members.identifier)
@@ -285,6 +257,8 @@ class Expansion:
         if isinstance(value, dict):
             for warning in member_warnings(kind, value, where):
                 self._warn(warning)
+        if kind in ("command", "trigger"):
+            self._check_notify(members.notify, where, Place.STEP_NOTIFICATION)
         state, reason = self._fate(members, where)
         if kind == "group":
             self._add_group(raw, step, where, depth, state, reason)
@@ -301,7 +275,7 @@ class Expansion:
         if depth >= _MAX_DEPTH:
             raise MalformedInput("upload.step", f"{where}: groups stand more than {_MAX_DEPTH} deep in each other")
         try:
-            inner = msgspec.json.decode(raw, type=_Group).steps
+            inner = msgspec.json.decode(raw, type=GroupMembers).steps
         except msgspec.MsgspecError as error:
             raise MalformedInput("upload.step", f"{where}: {error}") from error
         index = len(self._steps) - 1
@@ -314,7 +288,7 @@ class Expansion:
                     if job.state is JobState.WAITING:
                         job.state, job.reason = state, reason
 
-    def _fate(self, members: _Step, where: str) -> tuple[JobState, str]:
+    def _fate(self, members: StepMembers, where: str) -> tuple[JobState, str]:
         """Whether the step will run at all, as far as can be known now."""
         skip = read_skip(members.skip, where)
         if skip is not None:
@@ -343,7 +317,7 @@ class Expansion:
             message = f"{where}: in `if`: {error.message}"
             raise MalformedInput(error.code, message, help=error.help, position=error.position) from error
 
-    def _label(self, kind: str, members: _Step, where: str) -> str:
+    def _label(self, kind: str, members: StepMembers, where: str) -> str:
         if kind == "group":
             return _first_text(where, "group", members.group, members.label, members.name)
         given = (members.label, members.name, members.block, members.input, members.manual)
@@ -351,7 +325,7 @@ class Expansion:
             f"trigger {_first_text(where, 'trigger', members.trigger)}" if kind == "trigger" else ""
         )
 
-    def _jobs_of(self, kind: str, step: PlannedStep, members: _Step, where: str) -> Iterator[PlannedJob]:
+    def _jobs_of(self, kind: str, step: PlannedStep, members: StepMembers, where: str) -> Iterator[PlannedJob]:
         match kind:
             case "wait":
                 yield PlannedJob("waiter", JobState.WAITING, step.label)
@@ -366,11 +340,13 @@ class Expansion:
             case _:
                 yield from self._command_jobs(step, members, where)
 
-    def _command_jobs(self, step: PlannedStep, members: _Step, where: str) -> Iterator[PlannedJob]:
+    def _command_jobs(self, step: PlannedStep, members: StepMembers, where: str) -> Iterator[PlannedJob]:
         try:
             command = self._parse_step(step.content.encode())
         except PipesealError as error:
             raise MalformedInput("upload.step", f"{where}: {error.message}", help=error.help) from error
+        if self._secrets not in _NOTHING:
+            self._inherit(step, command, where)
         rules = read_rules(self._default_rules if members.agents is None else members.agents, where)
         priority = read_priority(self._default_priority if members.priority is None else members.priority, where)
         timeout = read_timeout(members.timeout_in_minutes, where)
@@ -404,7 +380,17 @@ class Expansion:
                     timeout_minutes=timeout,
                 )
 
-    def _concurrency(self, members: _Step, where: str) -> tuple[str | None, int | None, str]:
+    def _inherit(self, step: PlannedStep, command: CommandStep, where: str) -> None:
+        content = self._inherit_secrets(step.content, command, self._secrets)
+        if content is None:
+            self._warn(
+                f"{where}: the step was signed without the `secrets` of the whole pipeline and does not get them; "
+                "name them in the step, or sign it with `tool sign`"
+            )
+        else:
+            step.content = content
+
+    def _concurrency(self, members: StepMembers, where: str) -> tuple[str | None, int | None, str]:
         limit = read_count(members.concurrency, "concurrency", where)
         group = _first_text(where, "concurrency_group", members.concurrency_group)
         method = members.concurrency_method

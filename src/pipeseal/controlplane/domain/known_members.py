@@ -37,7 +37,7 @@ _COMMON: dict[str, Row] = {
     "allow_dependency_failure": (_H, ""),
     "if_changed": (_I, "`if_changed` is decided by the uploader, which left it here; the step runs"),
 }
-_NO_STEP_NOTIFY = "this server sends no notifications of steps (`notify`), only those of the whole pipeline"
+_NO_NOTIFY = "`notify` is heard in command and trigger steps and at the top of the pipeline, not here"
 _PEOPLE: dict[str, Row] = {
     **_COMMON,
     "prompt": (_H, ""),
@@ -45,7 +45,7 @@ _PEOPLE: dict[str, Row] = {
     "submit": (_C, ""),
     "skip": (_H, ""),
     "allowed_teams": (_I, "this server knows no teams (`allowed_teams`); whoever has an API token may unblock it"),
-    "notify": (_I, _NO_STEP_NOTIFY),
+    "notify": (_I, _NO_NOTIFY),
 }
 
 # Kind of step to its members. The empty kind is the top of the pipeline.
@@ -57,7 +57,7 @@ MEMBERS: Mapping[str, Mapping[str, Row]] = {
         "priority": (_H, ""),
         "notify": (_H, ""),
         "checkout": (_C, ""),
-        "secrets": (_I, "`secrets` of the whole pipeline reach no job here; name them in the steps that need them"),
+        "secrets": (_H, ""),
         "cache": (_I, "agents of this server keep no cache volumes (`cache`); the steps run without"),
         "image": (_I, "this server starts no containers (`image`); the agents of the queue decide where jobs run"),
     },
@@ -85,7 +85,7 @@ MEMBERS: Mapping[str, Mapping[str, Row]] = {
         "signature": (_C, ""),
         "cache": (_I, "agents of this server keep no cache volumes (`cache`); the step runs without"),
         "image": (_I, "this server starts no containers (`image`); the agents of the queue decide where jobs run"),
-        "notify": (_I, _NO_STEP_NOTIFY),
+        "notify": (_H, ""),
     },
     "wait": {
         **_COMMON,
@@ -98,13 +98,13 @@ MEMBERS: Mapping[str, Mapping[str, Row]] = {
     "input": {**_PEOPLE, "input": (_H, ""), "blocked_state": (_C, "")},
     "trigger": {
         **_COMMON,
+        "notify": (_H, ""),
         "trigger": (_H, ""),
         "build": (_H, ""),
         "async": (_H, ""),
         "soft_fail": (_H, ""),
         "skip": (_H, ""),
         "cancel_on_build_failing": (_H, ""),
-        "notify": (_I, _NO_STEP_NOTIFY),
         "agents": (_I, "a trigger step runs on no agent (`agents`)"),
         "retry": (_I, "trigger steps are not repeated (`retry`); rebuild what was triggered"),
         "env": (_I, "variables for the triggered build stand in `build`, as `env`; those beside it go nowhere"),
@@ -114,7 +114,7 @@ MEMBERS: Mapping[str, Mapping[str, Row]] = {
         "group": (_H, ""),
         "steps": (_H, ""),
         "skip": (_H, ""),
-        "notify": (_I, _NO_STEP_NOTIFY),
+        "notify": (_I, _NO_NOTIFY),
     },
 }
 

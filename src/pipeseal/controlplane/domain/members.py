@@ -32,6 +32,8 @@ _DECIDING = (
     ("trigger", "trigger"),
     ("group", "group"),
 )
+# Kinds of step whose members may also stand in a mapping under the member that says the kind.
+_NESTING = ("wait", "block", "input", "trigger")
 _MAX_COUNT = 1_000_000
 
 
@@ -59,6 +61,32 @@ def step_kind(value: Any, where: str) -> str:
             help="a command step needs `command:`; others are wait, block, input, trigger and group",
         )
     return kind
+
+
+def flatten_step(value: Any, kind: str, where: str) -> dict[str, Any] | None:
+    """A step whose members are written inside its first one, as in `wait: {continue_on_failure: true}`, unfolded.
+
+    Parameters:
+        value: the step.
+        kind: as `step_kind` gave it.
+
+    Returns:
+        All of its members side by side; None when it is not written so.
+
+    Raises:
+        MalformedInput: `upload.step`, a member is said inside and outside.
+    """
+    if not isinstance(value, dict) or kind not in _NESTING:
+        return None
+    for member, deciding_kind in _DECIDING:
+        inner = value.get(member) if deciding_kind == kind else None
+        if isinstance(inner, dict):
+            outer = {name: item for name, item in value.items() if name != member}
+            twice = [name for name in outer if name in inner]
+            if twice:
+                raise MalformedInput("upload.step", f"{where}: `{twice[0][:80]}` stands inside and beside `{member}`")
+            return {member: None, **inner, **outer}
+    return None
 
 
 def read_count(value: Any, name: str, where: str) -> int | None:

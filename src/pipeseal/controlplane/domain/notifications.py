@@ -61,8 +61,9 @@ _MEMBERS = {
     "job": ("job", "build", "pipeline"),
     "agent": ("agent",),
 }
-# What `notify` with a webhook is told of.
+# What `notify` with a webhook is told of: that of a pipeline, and that of a step.
 NOTIFY_EVENTS = frozenset({Event.BUILD_SCHEDULED, Event.BUILD_RUNNING, Event.BUILD_FINISHED})
+STEP_NOTIFY_EVENTS = frozenset({Event.JOB_FINISHED})
 
 
 class SignatureStyle(StrEnum):
@@ -160,11 +161,11 @@ def _standard_key(secret: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NotifyRule:
-    """One entry of a pipeline's `notify`.
+    """One entry of the `notify` of a pipeline or a step.
 
     Parameters:
         destination: where to send.
-        condition: when; None for every event of `NOTIFY_EVENTS`.
+        condition: when; None for every event that there is.
     """
 
     destination: Destination
@@ -173,19 +174,22 @@ class NotifyRule:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """A pipeline's `notify`: what is sent, and a warning for each entry that this server sends nothing for."""
+    """The `notify` of a pipeline or a step: what is sent, and a warning for each entry for which nothing is."""
 
     rules: tuple[NotifyRule, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def parse_notify(value: Any, *, source: str, allow_http: bool = False) -> Notify:
-    """What a pipeline's top-level `notify` asks for.
+def parse_notify(
+    value: Any, *, source: str, allow_http: bool = False, place: Place = Place.BUILD_NOTIFICATION
+) -> Notify:
+    """What the `notify` of a pipeline or a step asks for.
 
     Parameters:
         value: the member as written; None when there is none.
-        source: what people call the pipeline, for errors.
+        source: what people call the pipeline or the step, for errors.
         allow_http: destinations without TLS are allowed.
+        place: `Place.STEP_NOTIFICATION` for a step's.
 
     Raises:
         MalformedInput: `notification.malformed`, `notification.url`, and those of `parse_condition`.
@@ -201,11 +205,13 @@ def parse_notify(value: Any, *, source: str, allow_http: bool = False) -> Notify
         where = f"{source}: notify {number}"
         match entry:
             case {"webhook": str(url)}:
-                rules.append(NotifyRule(parse_destination(url, allow_http=allow_http), _condition(entry, where)))
+                rules.append(
+                    NotifyRule(parse_destination(url, allow_http=allow_http), _condition(entry, where, place))
+                )
             case {"webhook": _}:
                 raise _malformed(f"{where}: `webhook` must be a URL")
             case dict() if kinds := [name for name in entry if isinstance(name, str) and name != "if"]:
-                _condition(entry, where)  # a mistake in it is a mistake all the same
+                _condition(entry, where, place)  # a mistake in it is a mistake all the same
                 warnings.append(f"{where}: this server sends webhooks only, nothing to {kinds[0]!r}")
             case str() if entry:
                 warnings.append(f"{where}: this server sends webhooks only, nothing to {entry!r}")
@@ -214,13 +220,20 @@ def parse_notify(value: Any, *, source: str, allow_http: bool = False) -> Notify
     return Notify(tuple(rules), tuple(warnings))
 
 
-def due_rules(rules: Sequence[NotifyRule], event: Event, facts: ConditionFacts) -> tuple[NotifyRule, ...]:
+def due_rules(
+    rules: Sequence[NotifyRule],
+    event: Event,
+    facts: ConditionFacts,
+    *,
+    among: frozenset[Event] = NOTIFY_EVENTS,
+) -> tuple[NotifyRule, ...]:
     """The rules by which `event` is sent on. A rule whose condition cannot be decided sends nothing.
 
     Parameters:
-        facts: about the build, made for `Place.BUILD_NOTIFICATION`.
+        facts: about the build, and the step, made for the place where the rules stand.
+        among: the events that there are in that place.
     """
-    if event not in NOTIFY_EVENTS:
+    if event not in among:
         return ()
     budget = MatchBudget()
     return tuple(rule for rule in rules if rule.condition is None or _holds(rule.condition, facts, budget))
@@ -234,13 +247,13 @@ def _holds(condition: Condition, facts: ConditionFacts, budget: MatchBudget) -> 
         return False
 
 
-def _condition(entry: Mapping[str, Any], where: str) -> Condition | None:
+def _condition(entry: Mapping[str, Any], where: str, place: Place) -> Condition | None:
     text = entry.get("if")
     if text is None:
         return None
     if not isinstance(text, str):
         raise _malformed(f"{where}: `if` must be text")
-    return parse_condition(text, source=f"{where}, if", place=Place.BUILD_NOTIFICATION)
+    return parse_condition(text, source=f"{where}, if", place=place)
 
 
 def _malformed(message: str) -> MalformedInput:

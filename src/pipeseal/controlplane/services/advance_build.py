@@ -17,7 +17,7 @@ from pipeseal.controlplane.domain.job import ACTIVE, HELD, JobState, move
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
 from pipeseal.controlplane.services.events import TRIGGERS, build_topic, log_topic
-from pipeseal.controlplane.services.note_event import note_state
+from pipeseal.controlplane.services.note_event import note_job_end, note_state
 from pipeseal.controlplane.store import builds as build_store
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store import steps as step_store
@@ -35,6 +35,7 @@ class _StepRules(msgspec.Struct):
 
     retry: object = None
     soft_fail: object = None
+    notify: object = None
 
 
 def advance_build(
@@ -297,6 +298,8 @@ def end_job(
     leave_group(tx, plane, job, now=now)
     ended_step = None if again else job["step_id"]
     advance_build(tx, plane, job["build_id"], now=now, ended_step=ended_step)
+    if rules.notify and not again:
+        note_job_end(tx, plane, job["build_id"], job["id"], rules.notify, now=now)
     job_id, agent_id = job["id"], job["agent_id"]
     tx.after_commit(lambda: plane.events.publish(log_topic(job_id)))
     tx.after_commit(lambda: plane.events.call(lambda: _forget(plane, job_id, agent_id)))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from pipeseal.controlplane.domain.expand import BuildFacts, Expansion, Plan
 from pipeseal.errors import MalformedInput
 
 if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
+    from pipeseal.pipeline.steps import CommandStep
 
 
 # Steps in settings are read again for every build; the same few texts come again and again.
@@ -37,9 +40,41 @@ def plan_pipeline(plane: ControlPlane, pipeline: bytes, facts: BuildFacts) -> Pl
         facts=facts,
         parse_step=parse_command_step,
         interpolate=interpolate_matrix,
+        inherit_secrets=inherit_secrets,
         allow_http=plane.settings.notify_http,
     )
     return expansion.expand(pipeline)
+
+
+def inherit_secrets(content: str, step: CommandStep, inherited: Any) -> str | None:
+    """A step with the secrets of its pipeline, merged as by whoever signs a pipeline beforehand.
+
+    Parameters:
+        content: JSON of the step.
+        step: the same, read.
+        inherited: the pipeline's secrets, in any of the forms they are written in.
+
+    Returns:
+        JSON of the step, all other members untouched; None when its signature stands in the way.
+
+    Raises:
+        MalformedInput: the pipeline's secrets are none.
+    """
+    from pipeseal.pipeline.commandstep import parse_command_step
+    from pipeseal.pipeline.render import secrets_value
+    from pipeseal.signing.merge import merge_secrets
+
+    holder = parse_command_step(
+        b'{"command":"","secrets":%s}' % msgspec.json.encode(inherited), source="the pipeline's secrets"
+    )
+    merged = merge_secrets(holder.secrets, step.secrets)
+    if merged == step.secrets:
+        return content
+    if step.signature is not None:
+        return None
+    members = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    members["secrets"] = msgspec.Raw(msgspec.json.encode(secrets_value(merged)))
+    return msgspec.json.encode(members).decode()
 
 
 def read_steps(plane: ControlPlane, text: str) -> bytes:

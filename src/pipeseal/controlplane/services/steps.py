@@ -11,7 +11,8 @@ import msgspec
 
 from pipeseal.agentapi.job_messages import StepCancel, StepExport, StepUpdate
 from pipeseal.controlplane.domain.identifiers import UUID
-from pipeseal.controlplane.domain.job import ENDED, HELD, UNSUCCESSFUL, JobState
+from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.step_state import step_outcome, step_state
 from pipeseal.controlplane.services.advance_build import advance_build, stop_jobs
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.events import build_topic
@@ -20,6 +21,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.controlplane.store.jobs import ReadyJob
+from pipeseal.controlplane.store.servers import offered_jobs
 from pipeseal.errors import MalformedInput
 
 MAX_GRACE_SECONDS = 24 * 3600
@@ -94,29 +96,10 @@ def _describe(step: Row, jobs: list[Row]) -> dict[str, Any]:
         "key": step["key"] or None,
         "type": step["kind"],
         "label": step["label"] or None,
-        "state": _state(states),
-        "outcome": _outcome(states, soft=[bool(job["soft_failed"]) for job in jobs]),
+        "state": step_state(states),
+        "outcome": step_outcome(states, soft=[bool(job["soft_failed"]) for job in jobs]),
         "priority": priorities[0] if priorities else 0,
     }
-
-
-def _state(states: list[JobState]) -> str:
-    if not states:
-        return "ignored"
-    if all(state in ENDED for state in states):
-        return "finished"
-    if any(state in HELD or state in ENDED for state in states):
-        failing = any(state in UNSUCCESSFUL for state in states)
-        return "failing" if failing else "running"
-    return "waiting_for_dependencies" if JobState.WAITING in states else "ready"
-
-
-def _outcome(states: list[JobState], *, soft: list[bool]) -> str:
-    """How a step came out so far."""
-    bad = [is_soft for state, is_soft in zip(states, soft, strict=True) if state in UNSUCCESSFUL]
-    if bad:
-        return "soft_failed" if all(bad) else "hard_failed"
-    return "passed" if states and all(state is JobState.PASSED for state in states) else "neutral"
 
 
 async def update_step(plane: ControlPlane, token: str, step: str, update: StepUpdate) -> None:
@@ -195,17 +178,17 @@ def _set_priority(tx: Transaction, plane: ControlPlane, build_id: str, step_id: 
         id=step_id,
     )
     ids = {row["id"] for row in tx.all("SELECT id FROM jobs WHERE step_id = :id", id=step_id)}
-    queued = [job for job in job_store.ready_jobs(tx, build_id=build_id) if job.id in ids]
+    offered = offered_jobs(tx, plane.now())  # by any server; an offer that is on its way stays as it is
+    queued = [job for job in job_store.ready_jobs(tx, build_id=build_id) if job.id in ids - offered]
     if queued:
         tx.after_commit(lambda: plane.events.call(_requeue(plane, queued)))
 
 
 def _requeue(plane: ControlPlane, jobs: list[ReadyJob]) -> Callable[[], None]:
     def move() -> None:
-        for job in jobs:
-            if plane.dispatcher.holder(job.id) is None:  # an offer that is on its way stays as it is
-                plane.dispatcher.discard(job.id)
-                plane.dispatcher.add(job)
+        free = [job for job in jobs if plane.dispatcher.holder(job.id) is None]
+        plane.dispatcher.discard_all(job.id for job in free)
+        plane.dispatcher.add_all(free)
 
     return move
 

@@ -399,6 +399,21 @@ def _agents_have_work(tx: Transaction, build_id: str) -> bool:
     return row is not None
 
 
+def set_unblocked_by(tx: Transaction, job_id: str, person: str) -> None:
+    """Keep who let a block or input step pass, as JSON."""
+    tx.run("UPDATE jobs SET unblocked_by = :person WHERE id = :id", person=person, id=job_id)
+
+
+def find_unblocked_by(tx: Transaction, build_id: str) -> str | None:
+    """Who let the latest block or input step of a build pass, as JSON; None when nobody is known."""
+    row = tx.one(
+        "SELECT unblocked_by FROM jobs WHERE build_id = :build_id AND unblocked_by IS NOT NULL "
+        "ORDER BY finished_at DESC, id DESC LIMIT 1",
+        build_id=build_id,
+    )
+    return None if row is None else str(row["unblocked_by"])
+
+
 def count_jobs(tx: Transaction, build_id: str) -> int:
     """How many jobs a build has, retries included."""
     row = tx.one("SELECT count(*) AS n FROM jobs WHERE build_id = :build_id", build_id=build_id)

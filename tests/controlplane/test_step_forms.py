@@ -1,0 +1,250 @@
+"""What steps may say beside what they run: other spellings, secrets of all, who unblocked, webhooks of one step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server, until
+from tests.controlplane.test_notify import Receiver, receiving
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[RunningServer]:
+    settings = replace(QUICK, ping_hold=0.2, notify_http=True, notify_networks=("127.0.0.0/8",))
+    with running_server(tmp_path / "data", settings) as server:
+        yield server
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+def build_of(running: RunningServer, steps: Any) -> dict[str, Any]:
+    """A build of these steps, as YAML or as a value."""
+    running.api.create_pipeline(steps if isinstance(steps, str) else json.dumps(steps))
+    return running.api.create_build()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "{wait: ~, continue_on_failure: true}",
+        "{wait: {continue_on_failure: true}}",
+        "{waiter: {continue_on_failure: 'true'}}",
+        "{type: wait, wait: {continue_on_failure: true}}",
+    ],
+)
+def test_a_wait_goes_on_after_a_failure_however_it_says_so(running: RunningServer, wait: str) -> None:
+    build = build_of(running, f"steps: [{{command: a, key: a}}, {wait}, {{command: b, key: b}}]")
+    assert build["warnings"] == []
+    agent = FakeAgent(running.api)
+    agent.run(1)
+    assert job_states(running.api.build())["b"] == "scheduled"
+    agent.run()
+    running.api.wait_build("failed")
+
+
+def test_members_inside_the_first_one_count_for_other_kinds_too(running: RunningServer) -> None:
+    steps = """
+steps:
+  - block: {block: Release, key: gate, prompt: Sure, fields: [{text: Why, key: why}]}
+  - trigger: {trigger: other, key: t, build: {message: from inside, branch: main}, async: true}
+"""
+    running.api.create_pipeline("steps: [{command: x}]", slug="other")
+    build = build_of(running, steps)
+    assert build["warnings"] == []
+    gate = find_job(build, "gate")
+    assert (gate["label"], gate["prompt"], gate["fields"]) == ("Release", "Sure", [{"text": "Why", "key": "why"}])
+    path = f"/pipelines/demo/builds/1/jobs/{gate['id']}/unblock"
+    assert running.api.rest("PUT", path, {"fields": {}}).status == 422
+    assert running.api.rest("PUT", path, {"fields": {"why": "because"}}).status == 200
+    running.api.wait_build("passed")
+    assert running.api.build(1, "other")["message"] == "from inside"
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("{wait: {key: a}, key: b}", "`key` stands inside and beside `wait`"),
+        ("{block: {fields: 3}}", "`fields` must be a list"),
+        ("{wait: {continue_on_failure: perhaps}}", "`continue_on_failure` must be true or false"),
+        ("{group: {label: x}, steps: []}", "`group` must be text"),
+        ("{command: {command: x}}", "`command` is a mapping"),
+    ],
+)
+def test_members_that_make_no_sense_inside_are_refused(running: RunningServer, step: str, words: str) -> None:
+    build_of(running, "steps: [{command: x}]")
+    answer = running.api.rest("PATCH", "/pipelines/demo", {"configuration": f"steps: [{step}]"})
+    assert answer.status == 200, answer.json
+    answer = running.api.rest("POST", "/pipelines/demo/builds", {})
+    assert answer.status == 422
+    assert words in answer.json["message"]
+
+
+def test_what_stands_inside_and_means_nothing_is_named(running: RunningServer) -> None:
+    build = build_of(running, "steps: [{wait: {continue_on_failur: true}}]")
+    assert build["warnings"] == [
+        "step 1: a wait step has no `continue_on_failur` here, and nothing comes of it; "
+        "did you mean `continue_on_failure`?"
+    ]
+
+
+def test_secrets_of_the_whole_pipeline_reach_the_steps(running: RunningServer) -> None:
+    steps = """
+secrets: [ALL, {key: deploy-key, environment_variable: KEY}]
+steps:
+  - {command: a, key: a}
+  - {command: b, key: b, secrets: {KEY: own-key}, unknown: [1.0, "é"]}
+  - {group: g, steps: [{command: c, key: c}]}
+"""
+    build = build_of(running, steps)
+    assert [warning for warning in build["warnings"] if "secrets" in warning] == []
+    agent = FakeAgent(running.api)
+    secrets = {}
+    for _ in range(3):
+        job = agent.run()
+        step = job.assignment["step"]
+        secrets[step["key"]] = {item["environment_variable"]: item["key"] for item in step["secrets"]}
+        if step["key"] == "b":
+            assert step["unknown"] == [1.0, "é"]
+    everybody = {"ALL": "ALL", "KEY": "deploy-key"}
+    assert secrets == {"a": everybody, "b": {"KEY": "own-key", "ALL": "ALL"}, "c": everybody}
+
+
+def test_a_signed_step_stays_as_it_is_and_says_what_it_lacks(running: RunningServer) -> None:
+    signature = {"algorithm": "EdDSA", "signed_fields": ["command"], "value": "a..b"}
+    lacking = {"command": "a", "key": "a", "signature": signature}
+    having = {**lacking, "key": "b", "secrets": [{"key": "ALL", "environment_variable": "ALL"}]}
+    build = build_of(running, {"secrets": ["ALL"], "steps": [lacking, having]})
+    assert [warning for warning in build["warnings"] if "secrets" in warning] == [
+        "step 1 (a): the step was signed without the `secrets` of the whole pipeline and does not get them; "
+        "name them in the step, or sign it with `tool sign`"
+    ]
+    agent = FakeAgent(running.api)
+    assert "secrets" not in agent.run().assignment["step"]
+    assert agent.run().assignment["step"]["secrets"] == having["secrets"]
+
+
+@pytest.mark.parametrize(("secrets", "ok"), [("[]", True), ("~", True), ("[3]", False), ("text", False)])
+def test_secrets_of_the_pipeline_are_checked(running: RunningServer, secrets: str, ok: bool) -> None:
+    agent_job = job_of(running)
+    value = {"[]": [], "~": None, "[3]": [3], "text": "text"}[secrets]
+    answer = agent_job.upload({"secrets": value, "steps": [{"command": "x"}]})
+    assert answer.status == (200 if ok else 422), answer.json
+
+
+def job_of(running: RunningServer) -> Any:
+    """A running job."""
+    build_of(running, "steps: [{command: x}]")
+    return FakeAgent(running.api).take()
+
+
+@pytest.mark.parametrize(
+    ("said", "variables"),
+    [
+        (None, {}),
+        ("Ada Example", {"BUILDKITE_UNBLOCKER": "Ada Example"}),
+        (
+            "ada@example.test",
+            {"BUILDKITE_UNBLOCKER": "ada@example.test", "BUILDKITE_UNBLOCKER_EMAIL": "ada@example.test"},
+        ),
+        (
+            "01A2138F-be0d-7ac0-991d-a0b2c3607f51",
+            {
+                "BUILDKITE_UNBLOCKER": "01a2138f-be0d-7ac0-991d-a0b2c3607f51",
+                "BUILDKITE_UNBLOCKER_ID": "01a2138f-be0d-7ac0-991d-a0b2c3607f51",
+            },
+        ),
+    ],
+)
+def test_jobs_behind_a_block_know_who_let_them_pass(
+    running: RunningServer, said: str | None, variables: dict[str, str]
+) -> None:
+    steps = "steps: [{command: a, env: {BUILDKITE_UNBLOCKER_TEAMS: t}}, {block: go, key: go}, {command: b}]"
+    build = build_of(running, steps)
+    agent = FakeAgent(running.api)
+    assert unblockers(agent.run().env) == {}
+    path = f"/pipelines/demo/builds/1/jobs/{find_job(build, 'go')['id']}/unblock"
+    assert running.api.rest("PUT", path, {} if said is None else {"unblocker": said}).status == 200
+    assert unblockers(agent.run().env) == variables
+
+
+def unblockers(env: dict[str, str]) -> dict[str, str]:
+    """What a job hears of who unblocked."""
+    return {
+        name: value
+        for name, value in env.items()
+        if name in ("BUILDKITE_UNBLOCKER", "BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER_ID")
+    }
+
+
+@pytest.mark.parametrize("said", ["x" * 501, "two\nlines", 3])
+def test_who_unblocks_is_one_short_line(running: RunningServer, said: object) -> None:
+    build = build_of(running, "steps: [{block: go, key: go}]")
+    path = f"/pipelines/demo/builds/1/jobs/{find_job(build, 'go')['id']}/unblock"
+    assert running.api.rest("PUT", path, {"unblocker": said}).status == 422
+    assert find_job(running.api.build(), "go")["state"] == "blocked"
+
+
+def test_a_step_tells_its_webhooks_how_its_jobs_ended(running: RunningServer, receiver: Receiver) -> None:
+    bad = f"{receiver.url}&bad"
+    steps = [
+        {
+            "command": "a",
+            "key": "a",
+            "retry": {"automatic": {"exit_status": 7, "limit": 1}},
+            "notify": [
+                {"webhook": receiver.url},
+                {"webhook": bad, "if": 'step.outcome == "hard_failed" && step.key == "a"'},
+                {"slack": "#x"},
+            ],
+        },
+        {"command": "b", "key": "b", "notify": [{"webhook": bad, "if": 'step.outcome == "hard_failed"'}]},
+        {"block": "c", "key": "c", "notify": [{"webhook": receiver.url}]},
+    ]
+    build = build_of(running, {"steps": steps})
+    assert build["warnings"] == [
+        "step 1 (a): notify 3: this server sends webhooks only, nothing to 'slack'",
+        "step 3 (c): `notify` is heard in command and trigger steps and at the top of the pipeline, not here",
+    ]
+    agent = FakeAgent(running.api)
+    statuses = {"a": [7, 1], "b": [0]}  # the first is repeated, so nothing is told of it
+    failed = None
+    for _ in range(3):
+        job = agent.take()
+        key = job.assignment["step"]["key"]
+        assert job.finish(statuses[key].pop(0)).status == 200
+        failed = job if key == "a" else failed
+    assert failed is not None
+    until(lambda: len(receiver.requests) == 2, "two webhooks")
+    bodies = [json.loads(body) for _, body in receiver.requests]
+    assert {(body["event"], body["job"]["step_key"], body["job"]["exit_status"]) for body in bodies} == {
+        ("job.finished", "a", 1),
+    }
+    assert {body["job"]["id"] for body in bodies} == {failed.id}
+    assert bodies[0]["build"]["number"] == 1
+    assert receiver.requests[0][0]["x-buildkite-event"] == "job.finished"
+
+
+@pytest.mark.parametrize(
+    ("notify", "words"),
+    [
+        ([{"webhook": 3}], "`webhook` must be a URL"),
+        ([{"webhook": "https://example.test", "if": "pipeline.started_failing"}], "is not known in the condition"),
+        ([{"webhook": "ftp://example.test"}], "ftp"),
+        ([3], "an entry must be a mapping"),
+    ],
+)
+def test_the_notify_of_a_step_is_checked(running: RunningServer, notify: list[Any], words: str) -> None:
+    answer = job_of(running).upload({"steps": [{"command": "x", "key": "k", "notify": notify}]})
+    assert answer.status == 422
+    assert words in answer.json["message"]
+    assert "step 1 (k)" in answer.json["message"]
