@@ -93,9 +93,16 @@ def fetch_plugin(
         git = Git(session, target)
         if tidy_clone(git, target) and _has_commit(git, sealed):
             session.log.comment(f"Plugin {place.label} already checked out ({sealed.commit[:7]}, sealed)")
-            _check_out_sealed(git, place, sealed)
-            git.must("clean", "-ffdxq")
-            return _checked(plugin, target, target / place.subfolder)
+            # Earlier jobs had it in their hands: an object is what its id says, or the clone is made again. Those of
+            # submodules are not looked at, so a clone that has some is made again, too.
+            whole = git.ask("fsck", "--full", "--no-dangling", "--no-progress") is not None
+            if whole and not (target / ".git" / "modules").exists():
+                _check_out_sealed(git, place, sealed, target)
+                return _checked(plugin, target, target / place.subfolder)
+            session.log.comment(f"The clone of plugin {place.label} is made again")
+        shutil.rmtree(target)
+    # Two plugins can be called alike once they are names of folders: `a/b#1` and `a-b#1`.
+    if target.exists() and Git(session, target).ask("config", "--get", "remote.origin.url") != place.repository:
         shutil.rmtree(target)
     if (target / ".git").exists():
         head = Git(session, target).ask("rev-parse", "--short=7", "HEAD")
@@ -118,8 +125,10 @@ def _has_commit(git: Git, sealed: ResolvedPlugin) -> bool:
     return git.ask("cat-file", "-e", f"{sealed.commit}^{{commit}}") is not None
 
 
-def _check_out_sealed(git: Git, place: PluginPlace, sealed: ResolvedPlugin) -> None:
-    """Check out what was sealed, and see that it is that."""
+def _check_out_sealed(git: Git, place: PluginPlace, sealed: ResolvedPlugin, folder: Path) -> None:
+    """Check out what was sealed, and see that it is that: every file is written anew from its object."""
+    # What an index says of files may keep git from looking at them (`assume-unchanged`, forged times).
+    (folder / ".git" / "index").unlink(missing_ok=True)
     if not _has_commit(git, sealed) and git.run("fetch", "--", "origin", sealed.commit).status != 0:
         raise PhaseFailed(
             f"plugin {place.label} was sealed at commit {sealed.commit}, which its repository does not have",
@@ -134,6 +143,12 @@ def _check_out_sealed(git: Git, place: PluginPlace, sealed: ResolvedPlugin) -> N
             f"{sealed.tree or 'any'}",
             code="plugin.differs",
         )
+    if (folder / ".gitmodules").exists():
+        # Their commits are part of the tree; those of the default branch may be there from the clone.
+        git.must("submodule", "--quiet", "sync", "--recursive")
+        git.must("submodule", "--quiet", "update", "--init", "--recursive", "--force")
+        git.must("submodule", "foreach", "--quiet", "--recursive", "git reset --quiet --hard")
+    git.must("clean", "-ffdxq")
 
 
 def _clone(
@@ -153,7 +168,7 @@ def _clone(
         for entry in part.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     if sealed is not None:
-        _check_out_sealed(git, place, sealed)
+        _check_out_sealed(git, place, sealed, part)
     elif place.version:
         git.must("checkout", "-f", place.version, "--")
 

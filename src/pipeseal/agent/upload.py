@@ -5,7 +5,6 @@ Runs inside a job, in a process of its own for every call: what is not needed is
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeseal.agent.inside import has_input
 from pipeseal.agent.upload_options import UploadOptions
 from pipeseal.agent.upload_send import make_uuid, send_pipeline
 from pipeseal.errors import ConfigurationError, MalformedInput, escape_control
@@ -49,7 +49,7 @@ def find_sources(files: Sequence[str]) -> list[Source]:
     """
     if files:
         return [_read_file(name) for name in files]
-    if _has_input():
+    if has_input():
         return [Source("<stdin>", sys.stdin.buffer.read())]
     found = [name for name in DEFAULT_FILES if Path(name).exists()]
     if not found:
@@ -75,17 +75,6 @@ def _read_file(name: str) -> Source:
     if not data:
         raise ConfigurationError("upload.empty", f"pipeline file {name!r} is empty")
     return Source(name, data)
-
-
-def _has_input() -> bool:
-    """Whether standard input is a file, pipe or socket: what a shell gives when something is to be read."""
-    import stat
-
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):
-        return False
-    return not stat.S_ISCHR(mode)
 
 
 @collector_paused()
@@ -231,6 +220,7 @@ class _Signing:
         if not self._repository:
             say("warning: BUILDKITE_REPO is not set; steps are signed for an empty repository address")
         self._bindings = {} if options.no_bindings else uploader_bindings(given)
+        self._options = options
         self._sealing: Sealing | None = None
         if options.no_bindings or options.no_seal:
             self._key = open_signing_key(options.jwks_file, options.jwks_key_id)
@@ -256,14 +246,23 @@ class _Signing:
         """The pipeline, every command step signed and sealed, and a line about that.
 
         Raises:
-            PipesealError: as `sign_pipeline`.
+            PipesealError: as `sign_pipeline` and `pin_plugins`.
         """
         from pipeseal.signing.sign import sign_pipeline
 
-        key, bindings = self._key, self._bindings
-        signed = sign_pipeline(
-            pipeline, key=key, repository_url=self._repository, bindings=bindings, sealing=self._sealing
-        )
+        key, bindings, sealing = self._key, self._bindings, self._sealing
+        if sealing is not None:
+            from pipeseal.repository.pin import pin_plugins
+
+            options = self._options
+            pinned = pin_plugins(
+                pipeline.steps,
+                lock_file=options.plugins_lock,
+                resolve=options.resolve_plugins,
+                git_config_file=options.git_config_file,
+            )
+            sealing = sealing._replace(resolved=pinned)
+        signed = sign_pipeline(pipeline, key=key, repository_url=self._repository, bindings=bindings, sealing=sealing)
         steps = sum(1 for step in _walk(signed.steps) if isinstance(step, CommandStep))
         bound = []
         if "BUILDKITE_BUILD_ID" in bindings:

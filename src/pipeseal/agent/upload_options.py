@@ -36,6 +36,9 @@ class UploadOptions:
         no_bindings: sign exactly what the stock agent signs; no seals either.
         no_seal: sign, with bindings, and do not seal.
         seal_valid_for: how long seals are good for, such as `7d`.
+        plugins_lock: lock that plugins are held against; empty for the repository's own, if it has one.
+        resolve_plugins: seal plugins at the commits that they stand for now, without a lock too.
+        git_config_file: the one configuration that git reads when it asks for plugins; empty for none.
         redacted_vars: patterns of names of secret variables; empty to look for none.
         job: id of the job that uploads.
     """
@@ -56,6 +59,9 @@ class UploadOptions:
     no_bindings: bool = False
     no_seal: bool = False
     seal_valid_for: str = DEFAULT_VALIDITY
+    plugins_lock: str = ""
+    resolve_plugins: bool = False
+    git_config_file: str = ""
     redacted_vars: tuple[str, ...] = ()
     job: str = ""
 
@@ -123,13 +129,32 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "FILE",
         "List of what changed, in place of git's.",
     ),
-    UploadOption("jwks-file", "text", "BUILDKITE_AGENT_JWKS_FILE", "FILE", "Private key to sign with."),
+    UploadOption("jwks-file", "text", "BUILDKITE_AGENT_JWKS_FILE", "FILE|URI", "Private key to sign with."),
     UploadOption("jwks-key-id", "text", "BUILDKITE_AGENT_JWKS_KEY_ID", "ID", "Which key of that file."),
+    UploadOption("signing-aws-kms-key", "text", "BUILDKITE_AGENT_AWS_KMS_KEY", "ID", "Sign with a key in AWS KMS."),
+    UploadOption("signing-gcp-kms-key", "text", "BUILDKITE_AGENT_GCP_KMS_KEY", "NAME", "Or in Google Cloud KMS."),
     UploadOption(
         "no-bindings", "flag", "", "", "Sign what the stock agent signs: no bindings to this build, no seals."
     ),
     UploadOption("no-seal", "flag", "", "", "Sign the steps, and do not seal them."),
     UploadOption("seal-valid-for", "text", "", "TIME", "How long seals are good for: 90m, 12h, 7d.  [7d]"),
+    UploadOption(
+        "plugins-lock",
+        "text",
+        "PIPESEAL_PLUGINS_LOCK",
+        "FILE",
+        "Hold plugins against this lock.  [.buildkite/plugins.lock]",
+    ),
+    UploadOption(
+        "resolve-plugins",
+        "flag",
+        "PIPESEAL_RESOLVE_PLUGINS",
+        "",
+        "Seal plugins at their commits of now, without a lock too.",
+    ),
+    UploadOption(
+        "git-config-file", "text", "PIPESEAL_GIT_CONFIG_FILE", "FILE", "What git reads when it asks for plugins."
+    ),
     UploadOption(
         "redacted-vars",
         "text",
@@ -217,6 +242,14 @@ def make_call(files: tuple[str, ...], given: Mapping[str, Any]) -> UploadCall:
     names = UploadOptions.__dataclass_fields__.keys() - {"files", "redacted_vars"}
     chosen = {name: value for name, value in given.items() if name in names and value is not None}
     patterns = given.get("redacted_vars")
+    if chosen.get("jwks_file") or given.get("signing_aws_kms_key") or given.get("signing_gcp_kms_key"):
+        from pipeseal.signing.keys.uri import signing_key_uri
+
+        chosen["jwks_file"] = signing_key_uri(
+            chosen.get("jwks_file", ""),
+            aws_kms_key=given.get("signing_aws_kms_key") or "",
+            gcp_kms_key=given.get("signing_gcp_kms_key") or "",
+        )
     redacted = DEFAULT_PATTERNS if patterns is None else tuple(filter(None, patterns.split(",")))
     return UploadCall(
         UploadOptions(files=files, redacted_vars=redacted, **chosen),

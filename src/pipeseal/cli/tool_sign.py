@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from pipeseal.signing.keys.signing_key import SigningKey
+    from pipeseal.signing.seal.envelope import ResolvedPlugin
     from pipeseal.signing.seal.make import Sealing
     from pipeseal.signing.signtext import SignedText
 
@@ -74,6 +75,9 @@ def sign_text(
 )
 @click.option("--no-seal", is_flag=True, help="Sign the steps, and do not seal them.")
 @click.option("--seal-valid-for", metavar="TIME", help="How long seals are good for: 12h, 90d.  [without end]")
+@click.option("--plugins-lock", metavar="FILE", help="Hold plugins against this lock.  [.buildkite/plugins.lock]")
+@click.option("--resolve-plugins", is_flag=True, help="Seal plugins at their commits of now, without a lock too.")
+@click.option("--git-config-file", metavar="FILE", help="What git reads when it asks for plugins.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the terminal."
 )
@@ -121,6 +125,9 @@ def tool_sign(
     no_bindings: bool,
     no_seal: bool,
     seal_valid_for: str | None,
+    plugins_lock: str | None,
+    resolve_plugins: bool,
+    git_config_file: str | None,
     output: Path | None,
     in_place: bool,
     graphql_token: str,
@@ -207,6 +214,9 @@ def tool_sign(
         source, data = "<stdin>", sys.stdin.buffer.read()
     else:
         source, data = str(file), _read(file)
+    if sealing is not None:
+        pinned = _pin(data, source, plugins_lock or "", git_config_file or "", resolve=resolve_plugins)
+        sealing = sealing._replace(resolved=pinned)
     signed = sign(data, source=source, key=key, repository_url=repo, bindings=bindings, sealing=sealing)
     target = file if in_place else output
     if update and server is not None and stored is not None:
@@ -219,7 +229,9 @@ def tool_sign(
         sys.stdout.buffer.write(signed.text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
     else:
-        _write(target, signed.text)
+        from pipeseal.cli.replace_file import replace_file
+
+        replace_file(target, signed.text, code="signing.file")
     _report(signed, source, key, bindings, sealed=sealing is not None)
 
 
@@ -245,6 +257,20 @@ def _sealing(key: SigningKey, repo: str, bindings: Mapping[str, str], valid_for:
     )
 
 
+def _pin(
+    data: bytes | str, source: str, lock_file: str, git_config_file: str, *, resolve: bool
+) -> dict[str, ResolvedPlugin]:
+    """The commits of the plugins of all the file's pipelines; what cannot be read is told when it is signed."""
+    from pipeseal.pipeline.parse import parse_all
+    from pipeseal.pipeline.steps import Pipeline
+    from pipeseal.repository.pin import pin_plugins
+
+    steps = [
+        step for parsed in parse_all(data, source=source) if isinstance(parsed, Pipeline) for step in parsed.steps
+    ]
+    return dict(pin_plugins(steps, lock_file=lock_file, resolve=resolve, git_config_file=git_config_file))
+
+
 def _read(path: Path) -> bytes:
     from pipeseal.errors import ConfigurationError
 
@@ -254,39 +280,6 @@ def _read(path: Path) -> bytes:
         raise ConfigurationError(
             "signing.file", f"{path} cannot be read: {error.strerror}", help="check the path, and who may read it"
         ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file in one step: whoever reads it sees the old text or the new one, never half of it."""
-    import os
-    import tempfile
-
-    from pipeseal.errors import ConfigurationError
-
-    path = path.resolve()
-    try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.write(text)
-                os.fchmod(file.fileno(), mode)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigurationError(
-            "signing.file", f"{path} cannot be written: {error.strerror}", help="check the folder, and who may write"
-        ) from None
-
-
-def _umask() -> int:
-    import os
-
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _report(signed: SignedText, source: str, key: SigningKey, bindings: Mapping[str, str], *, sealed: bool) -> None:

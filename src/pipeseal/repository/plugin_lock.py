@@ -22,10 +22,9 @@ from pipeseal.errors import ConfigurationError, MalformedInput, VerificationErro
 from pipeseal.pipeline.plugin_place import parse_place
 from pipeseal.pipeline.plugins import full_source
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Step
+from pipeseal.repository.pin import LOCK_FILE as LOCK_FILE
 from pipeseal.signing.seal.envelope import ResolvedPlugin
 
-# Where the lock is kept, in the repository whose pipelines use the plugins.
-LOCK_FILE = ".buildkite/plugins.lock"
 VERSION = 1
 MAX_LOCK_BYTES = 1 << 20
 
@@ -144,6 +143,26 @@ def plugin_sources(steps: Iterable[Step]) -> Iterator[str]:
                     yield source
 
 
+def verify_locked(lock: PluginLock, sources: Iterable[str]) -> None:
+    """Plugins that are all in the lock.
+
+    Steps:
+        1. every plugin is in the lock.
+
+    Does not check: what they stand for, see `verify_lock`.
+
+    Parameters:
+        sources: in full.
+
+    Raises:
+        VerificationError: `plugin.unlocked`.
+    """
+    # 1.
+    for source in sources:
+        if source not in lock.plugins:
+            raise _unlocked(lock, source)
+
+
 def verify_lock(lock: PluginLock, resolved: Mapping[str, ResolvedPlugin]) -> Mapping[str, ResolvedPlugin]:
     """What plugins resolved to, held against the lock.
 
@@ -167,11 +186,7 @@ def verify_lock(lock: PluginLock, resolved: Mapping[str, ResolvedPlugin]) -> Map
         # 1.
         locked = lock.plugins.get(source)
         if locked is None:
-            raise VerificationError(
-                "plugin.unlocked",
-                f"plugin {source} is not in {lock.source}",
-                help="add it with `pipeseal plugins lock`, and review the change",
-            )
+            raise _unlocked(lock, source)
         # 2.
         if found != locked:
             raise VerificationError(
@@ -184,3 +199,11 @@ def verify_lock(lock: PluginLock, resolved: Mapping[str, ResolvedPlugin]) -> Map
                 },
             )
     return resolved
+
+
+def _unlocked(lock: PluginLock, source: str) -> VerificationError:
+    return VerificationError(
+        "plugin.unlocked",
+        f"plugin {source} is not in {lock.source}",
+        help="add it with `pipeseal plugins lock`, and review the change",
+    )
