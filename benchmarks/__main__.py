@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, step_rows
+from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, step_rows, store_rows
 from benchmarks.measure import CommandFailed
 from benchmarks.report import Row, render_table, row_value
 from benchmarks.workspace import Workspace
@@ -26,10 +26,10 @@ class Measure(Protocol):
 
 
 def _sized(name: str, measure: Callable[[Workspace, str], Row | tuple[Row, ...]], *sizes: str) -> dict[str, Measure]:
-    def one(space: Workspace, size: str) -> Row | tuple[Row, ...]:
-        return measure(space, size)
+    def of(size: str) -> Measure:
+        return lambda space: measure(space, size)
 
-    return {f"{name}.{size}": partial(one, size=size) for size in sizes}
+    return {f"{name}.{size}": of(size) for size in sizes}
 
 
 ROWS: dict[str, Measure] = {
@@ -56,6 +56,10 @@ ROWS: dict[str, Measure] = {
     "log.flat": log_rows.measure_log_growth,
     "log.read": log_rows.measure_log_read,
     **_sized("redact.stream", log_rows.measure_redaction, "20", "100"),
+    **_sized("store.claim.sqlite", partial(store_rows.measure_claim, engine="sqlite"), "8", "100"),
+    **_sized("store.claim.postgres", partial(store_rows.measure_claim, engine="postgres"), "8", "100"),
+    "scale.queue": store_rows.measure_queue,
+    "db.job": store_rows.measure_job_size,
 }
 # Run only when they are named.
 ON_DEMAND = {"soak"}

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Unit:
-    """How seconds are shown: `us`, `ms` or `s` (or a share in `%`, or bytes in `MB`), and the factor from them."""
+    """How seconds are shown: `us`, `ms` or `s` (or a share in `%`, bytes, a count), and the factor."""
 
     name: str
     factor: float
@@ -24,6 +24,9 @@ MILLISECONDS = Unit("ms", 1e3)
 SECONDS = Unit("s", 1.0)
 PERCENT = Unit("%", 100.0)
 MEGABYTES = Unit("MB", 1 / MIB)
+KILOBYTES = Unit("KB", 1 / 1024)
+BYTES = Unit("B", 1.0)
+COUNT = Unit("", 1.0)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ _NETWORK = {
     "application_name": "pipeseal",
 }
 
+# One transaction of a group ends and the next begins in one round trip; the last one ends with the group.
+_FIRST_SAVEPOINT = b"SAVEPOINT one"
+_NEXT_SAVEPOINT = b"RELEASE one; SAVEPOINT one"
+
 # The database undid the transaction for reasons of its own, or the connection is gone.
 _TRY_AGAIN = (psycopg.OperationalError, psycopg.InterfaceError)
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|(%)|(?<![:\w]):([a-z_][a-z0-9_]*)")
@@ -225,8 +229,10 @@ class PostgresDatabase(Database):
                         continue
                 else:
                     _begin(connection, self._name, self._group)
+                    savepoint = _FIRST_SAVEPOINT if len(group) > 1 else None
                     for request in group:
-                        _run_one(connection, request, alone=len(group) == 1)
+                        _run_one(connection, request, savepoint)
+                        savepoint = _NEXT_SAVEPOINT
                     if connection.info.transaction_status is TransactionStatus.INERROR:
                         # COMMIT would undo it and say nothing.
                         raise psycopg.InternalError("an error inside a transaction was passed over")
@@ -288,10 +294,14 @@ def _begin(connection: Connection, name: str, group: int) -> None:
     )
 
 
-def _run_one(connection: Connection, request: Request, *, alone: bool) -> None:
-    """Run one transaction of a group. What the database undid for its own reasons is raised, for the whole group."""
-    if not alone:
-        connection.execute("SAVEPOINT one")
+def _run_one(connection: Connection, request: Request, savepoint: bytes | None) -> None:
+    """Run one transaction of a group. What the database undid for its own reasons is raised, for the whole group.
+
+    Parameters:
+        savepoint: sets the place to go back to; None when the transaction is the only one.
+    """
+    if savepoint is not None:
+        connection.execute(savepoint)
     transaction = PostgresTransaction(connection)
     try:
         request.result = request.function(transaction)
@@ -299,11 +309,9 @@ def _run_one(connection: Connection, request: Request, *, alone: bool) -> None:
         if isinstance(error, _TRY_AGAIN) and (connection.closed or _may_pass(error)):
             raise
         request.error = store_error(_sentence(error)) if isinstance(error, _TRY_AGAIN) else error
-        connection.execute("ROLLBACK" if alone else "ROLLBACK TO one")
+        connection.execute("ROLLBACK" if savepoint is None else "ROLLBACK TO one")
     else:
         request.hooks = transaction.hooks
-    if not alone:
-        connection.execute("RELEASE one")
 
 
 def _was_committed(connection: Connection, name: str, group: int) -> bool:
