@@ -5,7 +5,9 @@ from __future__ import annotations
 from pipeseal.lab.attacks.a_signed_fields import SCENARIOS as A
 from pipeseal.lab.attacks.b_job_and_step import SCENARIOS as B
 from pipeseal.lab.attacks.c_environment import SCENARIOS as C
+from pipeseal.lab.attacks.e_replays import SCENARIOS as E
 from pipeseal.lab.attacks.f_formats import SCENARIOS as F
+from pipeseal.lab.attacks.g_signer import SCENARIOS as G
 from pipeseal.lab.attacks.k_outputs import SCENARIOS as K
 from pipeseal.lab.attacks.l_keys import SCENARIOS as L
 from pipeseal.lab.scenario import Scenario
@@ -24,4 +26,4 @@ GROUPS = {
     "L": "keys",
 }
 
-SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *F, *K, *L)
+SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *E, *F, *G, *K, *L)

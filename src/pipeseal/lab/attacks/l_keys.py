@@ -63,7 +63,7 @@ def _out_of_time(drill: Drill) -> None:
         ("seal.early", {"sealing": {"not_before": now + WEEK, "expires": now + 2 * WEEK}}),
     )
     for code, changes in times:
-        kind = replace(KINDS["sealed"], **changes)  # type: ignore[arg-type]  # members of Kind by name
+        kind = replace(KINDS["sealed"], **changes)
         drill.must_refuse(drill.send(drill.honest(kind)), (code,), what=code)
     drill.must_refuse(
         drill.send(drill.honest(replace(KINDS["bound"], key="expired"))), ("key.expired",), what="signed"
