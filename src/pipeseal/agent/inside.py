@@ -45,11 +45,27 @@ def perform(call: UploadCall) -> None:
     """Upload, with the words for people on standard error and a dry run on standard output.
 
     Raises:
-        PipesealError: as `upload`.
+        PipesealError: as `upload` and `upload_signed`.
     """
+    from pipeseal.agent.upload_signed import goes_through_signer, upload_signed
+
+    if goes_through_signer(call.options, os.environ):
+        upload_signed(call.options, environment=os.environ, client=lambda: _client(call), say=_say)
+        return
     from pipeseal.agent.upload import upload
 
     upload(call.options, environment=os.environ, client=lambda: _client(call), say=_say, output=_print)
+
+
+def has_input() -> bool:
+    """Whether standard input is a file, pipe or socket: what a shell gives when something is to be read."""
+    import stat
+
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return not stat.S_ISCHR(mode)
 
 
 def _client(call: UploadCall) -> AgentClient:

@@ -6,7 +6,19 @@ that every code in the sources is here and that every row here is produced by so
 
 from __future__ import annotations
 
-from pipeseal.errors.codes import agent, builds, commands, controlplane, policy, reading, sealing, signing
+from pipeseal.errors.codes import (
+    agent,
+    builds,
+    commands,
+    controlplane,
+    ledger,
+    people,
+    policy,
+    reading,
+    sealing,
+    signer,
+    signing,
+)
 from pipeseal.errors.codes.row import Code
 
 __all__ = ["CODES", "Code", "find_code"]
@@ -17,8 +29,11 @@ CODES: tuple[Code, ...] = (
     *signing.ROWS,
     *sealing.ROWS,
     *policy.ROWS,
+    *ledger.ROWS,
+    *signer.ROWS,
     *agent.ROWS,
     *controlplane.ROWS,
+    *people.ROWS,
     *builds.ROWS,
     *commands.ROWS,
 )
