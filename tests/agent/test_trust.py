@@ -288,6 +288,7 @@ def test_sealed_plugin_is_the_commit_it_was_wherever_its_tag_has_gone(
     git(plugin, "tag", "-f", "v1")
     source = f"{plugin.as_uri()}#v1"
     key = open_signing_key(str(place.signing))
+    place.write("policy.toml", 'version = 1\nstatic-steps = "any"\n')
 
     def job(resolved: ResolvedPlugin) -> dict[str, object]:
         sealing = static_sealing(repository_url=str(repository), bindings={})._replace(resolved={source: resolved})

@@ -206,6 +206,7 @@ def test_the_proof_cannot_be_made_by_hand() -> None:
             environment={},
             key=verification_keys().key("eddsa-one"),
             signed_fields=(),
+            digest="",
         )
 
 

@@ -41,7 +41,17 @@ class DecisionLog:
         """Close the file."""
         os.close(self._descriptor)
 
-    def write(self, decision: ApprovedJob | Refused, job: Job, *, agent: str, job_id: str, now: float) -> None:
+    def write(
+        self,
+        decision: ApprovedJob | Refused,
+        job: Job,
+        *,
+        agent: str,
+        job_id: str,
+        now: float,
+        unstarted: Finding | None = None,
+        refused: bool = False,
+    ) -> None:
         """Note a decision.
 
         Parameters:
@@ -50,32 +60,46 @@ class DecisionLog:
             agent: the agent's name.
             job_id: the job's id.
             now: seconds since the epoch.
+            unstarted: why an approved job was not to start all the same.
+            refused: whether it did not, for that reason.
 
         Raises:
             OSError: it cannot be written; the disk may be full.
         """
         line = json.dumps(
-            _record(decision, job, agent=agent, job_id=job_id, now=now), separators=(",", ":"), ensure_ascii=True
+            _record(decision, job, unstarted, refused=refused, agent=agent, job_id=job_id, now=now),
+            separators=(",", ":"),
+            ensure_ascii=True,
         )
         with self._lock:
             # One write: lines of several agents do not mix (POSIX: appends are atomic).
             os.write(self._descriptor, line.encode() + b"\n")
 
 
-def _record(decision: ApprovedJob | Refused, job: Job, *, agent: str, job_id: str, now: float) -> dict[str, object]:
-    is_refused = isinstance(decision, Refused)
+def _record(
+    decision: ApprovedJob | Refused,
+    job: Job,
+    unstarted: Finding | None,
+    *,
+    refused: bool,
+    agent: str,
+    job_id: str,
+    now: float,
+) -> dict[str, object]:
+    is_refused = refused or isinstance(decision, Refused)
+    findings = (*decision.findings, *([unstarted] if unstarted is not None else []))
     env = job.env
     record: dict[str, object] = {
         "time": render_timestamp(now),
         "agent": _short(agent),
         "job": job_id,
-        "decision": "refused" if is_refused else "observed" if decision.findings else "approved",
+        "decision": "refused" if is_refused else "observed" if findings else "approved",
         "organization": _short(env.get("BUILDKITE_ORGANIZATION_SLUG", "")),
         "pipeline": _short(env.get("BUILDKITE_PIPELINE_SLUG", "")),
         "repository": _short(env.get("BUILDKITE_REPO", "")),
         "step": _short(env.get("BUILDKITE_STEP_KEY") or env.get("BUILDKITE_LABEL", "")),
         "section": decision.section,
-        "findings": _findings(decision.findings),
+        "findings": _findings(findings),
     }
     if isinstance(decision, ApprovedJob):
         record["proof"] = decision.proof.value if decision.proof is not None else "none"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeseal.agent.checkout import MetaData, check_out, empty_directory, report_commit
 from pipeseal.agent.checkout_plan import CheckoutPlan, complete_plan, is_true
@@ -32,6 +31,9 @@ from pipeseal.pipeline.steps import Secret
 from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
 from pipeseal.signing.seal.envelope import ResolvedPlugin
+
+if TYPE_CHECKING:
+    from pipeseal.agent.ledger.started import StartedJob
 
 AGENT, REPOSITORY, PLUGIN = "agent", "repository", "plugin"
 
@@ -115,9 +117,7 @@ class Lifecycle:
     Parameters:
         session: the job's state.
         settings: the operator's.
-        work: what to do.
-        checkout_path: the job's folder.
-        plugins_path: this agent's folder of plugins.
+        started: what to do and where; that it starts is written down.
         client: calls with the job's token.
         job_id: the job.
     """
@@ -126,18 +126,17 @@ class Lifecycle:
         self,
         session: JobSession,
         settings: AgentSettings,
-        work: JobWork,
+        started: StartedJob,
         *,
-        checkout_path: Path,
-        plugins_path: Path,
         client: JobClient,
         job_id: str,
     ) -> None:
         self._session = session
         self._settings = settings
-        self._work = work
-        self._checkout_path = checkout_path
-        self._plugins_path = plugins_path
+        plan = started.plan
+        self._work = plan.work
+        self._checkout_path = plan.checkout_path
+        self._plugins_path = plan.plugins_path
         self._client = client
         self._job_id = job_id
         self._plugins: list[Plugin] = []

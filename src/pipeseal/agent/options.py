@@ -71,6 +71,13 @@ OPTIONS: tuple[Option, ...] = (
     # --- what it will run
     Option("verification-jwks-file", "path", "Keys of the signers.", "AGENT_VERIFICATION_JWKS_FILE"),
     Option("policy-file", "path", "What may run, see docs/reference/policy.md."),
+    Option(
+        "ledger",
+        "text",
+        "What counts starts: a file, or postgresql:// for several machines.",
+        "",
+        "~/.local/share/pipeseal/ledger.sqlite",
+    ),
     Option("decision-log", "path", "One JSON line for each decision, for `pipeseal policy report`."),
     Option("allow-shared-secrets", "flag", "Verify with secrets that signers share too (HS256 and kin).", "", False),
     Option(

@@ -27,6 +27,8 @@ from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.job_control import SessionControl
 from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.joblog import JobLog
+from pipeseal.agent.ledger.ledger import Ledger
+from pipeseal.agent.ledger.started import StartedJob, claim_job
 from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.plan import JobPlan, plan_job
@@ -50,7 +52,7 @@ from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.evaluate import evaluate
-from pipeseal.policy.facts import LocalFacts
+from pipeseal.policy.facts import Finding, LocalFacts
 from pipeseal.repository.git_config import GitConfig
 
 MIN_CHUNK_BYTES = 1024
@@ -69,6 +71,7 @@ class JobContext:
         base: variables of the agent that every job gets.
         launcher: folder that holds our `buildkite-agent`.
         clock: the time.
+        ledger: where starts are written down; None for an agent that verifies nothing.
         guardian: cleans up when the agent dies without a word.
     """
 
@@ -77,6 +80,7 @@ class JobContext:
     base: Mapping[str, str]
     launcher: Path
     clock: Clock
+    ledger: Ledger | None
     guardian: Guardian | None = None
     decisions: DecisionLog | None = None
 
@@ -250,15 +254,23 @@ class JobRun:
             files = _write_files(plan, scratch.folder)
             asked = {**self._context.base, **files, **_job_access(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
+            now = self._context.clock.now()
+            ledger = self._context.ledger
+            started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
         except VerificationError as error:
             scratch.close()
             if self._cancellation.why is not None:
                 return self._cancelled(log, Ended(-1))
+            self._note(decision, job, _finding_of(error), refused=True)
             log.lines(
                 f"+++ ⛔ Refused by agent {escape_control(self._agent_name)}\n{render_error(error)}\nNothing was run."
             )
             refusal = Refusal(code=error.code, message=error.message, evidence=error.evidence)
             return self._refused(job, refusal, "agent_refused")
+        self._note(decision, job, started.finding)
+        if started.finding is not None:
+            log.warning(f"would be refused[{started.finding.code}]: {started.finding.message}")
+            self._log.warn(f"would be refused: {started.finding.message}", job=self.job_id, code=started.finding.code)
         self._tell_environment(environment, (*decision.left_out, *environment.left_out), log)
         environment.values.update(files)
         values = environment.values
@@ -282,7 +294,7 @@ class JobRun:
             settings.build_path.mkdir(parents=True, exist_ok=True)
             job_api = self._open_job_api(session, client)
             log_copy = self._open_log_copy(session)
-            outcome = self._run_phases(plan, session, client)
+            outcome = self._run_phases(started, session, client)
         except PhaseFailed as error:
             log.error(str(error))
             outcome = _Outcome(Ended(-1), "process_run_error")
@@ -330,7 +342,7 @@ class JobRun:
         session.log.redact([job_api.environment[TOKEN_VARIABLE]])
         return job_api
 
-    def _run_phases(self, plan: JobPlan, session: JobSession, client: JobClient) -> _Outcome:
+    def _run_phases(self, started: StartedJob, session: JobSession, client: JobClient) -> _Outcome:
         settings = self._context.settings
         if settings.bootstrap_script:
             arguments = shlex.split(settings.bootstrap_script)
@@ -340,9 +352,7 @@ class JobRun:
         lifecycle = Lifecycle(
             session,
             settings,
-            plan.work,
-            checkout_path=plan.checkout_path,
-            plugins_path=plan.plugins_path,
+            started,
             client=client,
             job_id=self.job_id,
         )
@@ -380,12 +390,23 @@ class JobRun:
             tags=context.settings.own_tags,
         )
         decision = evaluate(job, verification, local)
-        if context.decisions is not None:
-            try:
-                context.decisions.write(decision, job, agent=self._agent_name, job_id=self.job_id, now=now)
-            except OSError as error:
-                self._log.error(f"The decision log cannot be written: {error.strerror}", job=self.job_id)
+        if isinstance(decision, Refused):
+            self._note(decision, job)
         return decision
+
+    def _note(
+        self, decision: ApprovedJob | Refused, job: Job, unstarted: Finding | None = None, *, refused: bool = False
+    ) -> None:
+        """One line in the decision log, once it is known whether an approved job may start."""
+        context = self._context
+        if context.decisions is None:
+            return
+        now = context.clock.now()
+        who = {"agent": self._agent_name, "job_id": self.job_id}
+        try:
+            context.decisions.write(decision, job, **who, now=now, unstarted=unstarted, refused=refused)
+        except OSError as error:
+            self._log.error(f"The decision log cannot be written: {error.strerror}", job=self.job_id)
 
     def _plan(self, approved: ApprovedJob, access: JobAccess) -> JobPlan:
         agent = AgentFacts(
@@ -464,6 +485,10 @@ def _name_outcome(outcome: _Outcome) -> str:
     if outcome.signal_reason in {Why.CANCELLED.value, Why.AGENT_STOPS.value}:
         return "cancelled"
     return "passed" if outcome.ended.status == 0 else "failed"
+
+
+def _finding_of(error: VerificationError) -> Finding:
+    return Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
 
 
 def _check_supported(approved: ApprovedJob) -> None:

@@ -65,6 +65,7 @@ class AgentSettings:
     strict_single_hooks: bool
     verification_jwks_file: Path | None
     policy_file: Path | None
+    ledger: str
     decision_log: Path | None
     allow_shared_secrets: bool
     verification_failure_behavior: str
@@ -250,6 +251,10 @@ def load_settings(command_line: Mapping[str, Any], environment: Mapping[str, str
             "use --token file://PATH, or BUILDKITE_AGENT_TOKEN"
         )
     values["token"] = _read_token(values["token"])
+    if not values["ledger"]:
+        raise ConfigurationError("config.value", "ledger is empty; it has to be a file or postgresql://...")
+    if "://" not in values["ledger"]:
+        values["ledger"] = str(_path(values["ledger"], environment))
     # The stock agent's rule: who may not run commands may not run plugins either, unless told otherwise.
     if (values["no_command_eval"] or values["no_local_hooks"]) and "no-plugins" not in explicit:
         values["no_plugins"] = True

@@ -18,6 +18,7 @@ from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.health import HealthPages, HealthServer, WorkerHealth
 from pipeseal.agent.job_api.locks import LockApi
 from pipeseal.agent.launcher import Launcher
+from pipeseal.agent.ledger.ledger import Ledger
 from pipeseal.agent.run_job import JobContext
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agent.trust import Trust
@@ -38,6 +39,7 @@ class Supervisor:
         settings: the operator's.
         trust: whose signatures are believed, and the policy.
         log: the agent's log.
+        ledger: where starts of jobs are written down; None for an agent that verifies nothing. Closed at the end.
         environment: the process's environment.
     """
 
@@ -46,6 +48,7 @@ class Supervisor:
         settings: AgentSettings,
         trust: Trust,
         log: AgentLog,
+        ledger: Ledger | None,
         *,
         environment: Mapping[str, str],
         clock: Clock | None = None,
@@ -53,6 +56,7 @@ class Supervisor:
         self._settings = settings
         self._trust = trust
         self._log = log
+        self._ledger = ledger
         self._environment = environment
         self._clock = clock or SystemClock()
         self._workers: list[Worker] = []
@@ -88,6 +92,7 @@ class Supervisor:
             base=base,
             launcher=launcher.folder,
             clock=self._clock,
+            ledger=self._ledger,
             guardian=guardian,
             decisions=decisions,
         )
@@ -114,6 +119,8 @@ class Supervisor:
                 locks.close()
             if decisions is not None:
                 decisions.close()
+            if self._ledger is not None:
+                self._ledger.close()
             launcher.close()
             guardian.close()
             await server.close()

@@ -10,6 +10,7 @@ from pipeseal.agent.options import OPTIONS, WITHOUT_EFFECT, Option
 
 if TYPE_CHECKING:
     from pipeseal.agent.agentlog import AgentLog
+    from pipeseal.agent.ledger.ledger import Ledger
     from pipeseal.agent.settings import AgentSettings
     from pipeseal.policy.settings import VerificationSettings
 
@@ -43,6 +44,7 @@ def run(config: str | None, **given: Any) -> None:
     import sys
 
     from pipeseal.agent.agentlog import AgentLog
+    from pipeseal.agent.ledger.open import open_ledger
     from pipeseal.agent.settings import load_settings
     from pipeseal.agent.trust import Trust
     from pipeseal.policy.files import check_only_ours
@@ -56,7 +58,8 @@ def run(config: str | None, **given: Any) -> None:
     verification = trust.current()
     log = AgentLog(as_json=settings.log_format == "json", colour=False if settings.no_color else None)
     _check_signing_key(settings, log)
-    log.block(_banner(settings, verification))
+    ledger = open_ledger(settings)
+    log.block(_banner(settings, verification, ledger))
     for note in settings.notes:
         log.warn(note)
     for warning in _weak_spots(settings, verification):
@@ -64,7 +67,7 @@ def run(config: str | None, **given: Any) -> None:
 
     from pipeseal.agent.supervisor import Supervisor
 
-    supervisor = Supervisor(settings, trust, log, environment=dict(os.environ))
+    supervisor = Supervisor(settings, trust, log, ledger, environment=dict(os.environ))
     sys.exit(asyncio.run(supervisor.run()))
 
 
@@ -89,7 +92,7 @@ def _check_signing_key(settings: AgentSettings, log: AgentLog) -> None:
         log.warn(exposed)
 
 
-def _banner(settings: AgentSettings, verification: VerificationSettings) -> list[str]:
+def _banner(settings: AgentSettings, verification: VerificationSettings, ledger: Ledger | None) -> list[str]:
     import os
 
     from pipeseal import __version__
@@ -106,6 +109,9 @@ def _banner(settings: AgentSettings, verification: VerificationSettings) -> list
         rows.append(("enforcement", f"{'block' if refuses else 'warn'}: without a good signature, {what}"))
         source = verification.policy.source or "none; every pipeline that these keys sign, and the switches below"
         rows.append(("policy", source))
+    if ledger is not None:
+        new = "   (new: it does not know what was started before)" if ledger.is_new else ""
+        rows.append(("ledger", f"{ledger.where}{new}"))
     if settings.signing_key:
         rows.append(("uploads", f"sign with {settings.signing_key}"))
     if settings.signer_socket is not None:

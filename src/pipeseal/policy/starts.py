@@ -101,7 +101,7 @@ def request_start(
             kind = "static seal"
             commit = proven.commit or job.env.get("BUILDKITE_COMMIT", "") or "HEAD"
             facts["commit"] = commit
-            is_known = on_branch and OBJECT_ID.admits(commit)
+            is_known = (on_branch or bool(proven.commit)) and OBJECT_ID.admits(commit)
             if static_starts is not None:
                 attempts = static_starts if max_attempts is None else min(static_starts, max_attempts)
             elif not (exclusive and is_known):
