@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, step_rows, store_rows
+from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, scale_rows, step_rows, store_rows
 from benchmarks.measure import CommandFailed
 from benchmarks.report import Row, render_table, row_value
 from benchmarks.workspace import Workspace
@@ -60,6 +60,9 @@ ROWS: dict[str, Measure] = {
     **_sized("store.claim.postgres", partial(store_rows.measure_claim, engine="postgres"), "8", "100"),
     "scale.queue": store_rows.measure_queue,
     "db.job": store_rows.measure_job_size,
+    "scale.idle": scale_rows.measure_idle_agents,
+    "scale.postgres": scale_rows.measure_two_servers,
+    "soak": scale_rows.measure_soak,
 }
 # Run only when they are named.
 ON_DEMAND = {"soak"}

@@ -120,15 +120,25 @@ def alternate_all(
     for side in sides:
         side()
     series = [Series() for _ in sides]
-    start, busy_before, own_before = time.monotonic(), _busy_seconds(), _own_seconds()
+    idle = idle_share()
+    start = time.monotonic()
     for number in range(1, rounds + 1):
         for side, taken in zip(sides, series, strict=True):
             taken.samples.append(side())
         if number >= fewest and time.monotonic() - start > budget_seconds:
             break
-    wall = time.monotonic() - start
-    others = max(0.0, _busy_seconds() - busy_before - (_own_seconds() - own_before))
-    return series, max(0.0, 1 - others / (wall * CORES))
+    return series, idle()
+
+
+def idle_share() -> Callable[[], float]:
+    """Begin to watch the machine; the function tells which share of it nobody but us has used since, from 0 to 1."""
+    start, busy_before, own_before = time.monotonic(), _busy_seconds(), _own_seconds()
+
+    def so_far() -> float:
+        others = max(0.0, _busy_seconds() - busy_before - (_own_seconds() - own_before))
+        return max(0.0, 1 - others / ((time.monotonic() - start) * CORES))
+
+    return so_far
 
 
 def run_command(
