@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +22,16 @@ class HasEndpoint(Protocol):
 
 
 class AgentProcess:
-    """The process, and the folders it works in."""
+    """The process, and the folders it works in; `program` is what Python runs in the command's place."""
 
-    def __init__(self, server: HasEndpoint, folder: Path, *flags: str, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        server: HasEndpoint,
+        folder: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "pipeseal"),
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.builds = folder / "builds"
@@ -41,8 +48,7 @@ class AgentProcess:
         self.process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "pipeseal",
+                *program,
                 "agent",
                 "start",
                 *("--endpoint", server.endpoint),
@@ -81,10 +87,14 @@ class AgentProcess:
 
 @contextmanager
 def agent_process(
-    server: HasEndpoint, folder: Path, *flags: str, environment: Mapping[str, str] | None = None
+    server: HasEndpoint,
+    folder: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("-m", "pipeseal"),
 ) -> Iterator[AgentProcess]:
     """An agent, gone at the end."""
-    agent = AgentProcess(server, folder, *flags, environment=environment)
+    agent = AgentProcess(server, folder, *flags, environment=environment, program=program)
     try:
         yield agent
     finally:

@@ -172,6 +172,8 @@ class OneShot:
         if not data:
             raise Unavailable("api.unreachable", f"no answer to {method} {path}: the connection was closed")
         head, separator, content = data.partition(b"\r\n\r\n")
+        if not separator and len(data) <= MAX_HEADER_BYTES and data[:7] == b"HTTP/1."[: len(data)]:
+            raise Unavailable("api.unreachable", f"the answer to {method} {path} ended early")
         lines = head.decode("latin-1").split("\r\n")
         words = lines[0].split(" ", 2)
         sound = (

@@ -26,6 +26,7 @@ class _DeadlineReader(io.RawIOBase):
         self._socket = source
         self._raw = source.makefile("rb", buffering=0)
         self._deadline = deadline
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -35,7 +36,9 @@ class _DeadlineReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the answer took too long")
         self._socket.settimeout(left)
-        return self._raw.readinto(buffer)  # type: ignore[arg-type]  # the buffer type has no name before Python 3.12
+        count = self._raw.readinto(buffer)  # type: ignore[arg-type]  # the buffer type has no name before Python 3.12
+        self.ended = count == 0
+        return count
 
     def close(self) -> None:
         if not self.closed:
@@ -75,6 +78,11 @@ class _Connection:
         wrapped = _DeadlineSocket(source, lambda: self.deadline)
         self._reader = wrapped.reader
         return http.client.HTTPResponse(wrapped, method=method)  # type: ignore[arg-type]  # uses makefile alone
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the other side closed the connection where more was to come."""
+        return self._reader is not None and self._reader.raw.ended
 
     def is_stale(self) -> bool:
         """Whether the server has closed a kept-alive connection meanwhile (or sent what nobody asked for)."""
@@ -156,6 +164,8 @@ class ConnectionPool:
                 raise unreachable(self.endpoint, error) from error
             except http.client.HTTPException as error:
                 self._drop(connection)
+                if connection.ended_early:
+                    raise Unavailable("api.unreachable", f"the answer to {method} {path} ended early") from error
                 raise MalformedInput(
                     "api.answer", f"the server's answer to {method} {path} is not HTTP: {type(error).__name__}"
                 ) from error
@@ -216,6 +226,8 @@ class ConnectionPool:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the connection to the server was closed")
         client.request(method, self.endpoint.path + path, body=body, headers=dict(headers))
         response = client.getresponse()
+        if connection.ended_early:  # `http.client` takes the end of the connection for the end of the headers
+            raise http.client.RemoteDisconnected("the answer ended early")
         length = response.length
         if length is not None and length > max_bytes:
             raise MalformedInput(

@@ -197,7 +197,7 @@ class Worker:
                 if self._stop.is_set():
                     return
                 self._health.ping_errors += 1
-                if not isinstance(error, Unavailable) or (error.status is not None and _is_final(error.status)):
+                if isinstance(error, Unavailable) and error.status is not None and _is_final(error.status):
                     self._log.error(f"The server does not want to hear from this agent: {error}", code=error.code)
                     return
                 if reachable:
@@ -356,7 +356,7 @@ class Worker:
                 self._health.heartbeat_at, self._health.heartbeat_error = self._clock.now(), ""
             except PipesealError as error:
                 self._health.heartbeat_error = str(error)
-                if isinstance(error, Unavailable) and (error.status is None or not _is_final(error.status)):
+                if not isinstance(error, Unavailable) or error.status is None or not _is_final(error.status):
                     self._log.warn(f"No heartbeat could be given: {error}", code=error.code)
                     continue
                 self._log.error(f"The server does not accept this agent's heartbeat: {error}", code=error.code)
