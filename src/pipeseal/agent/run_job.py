@@ -37,6 +37,7 @@ from pipeseal.agent.scratch import LogCopy, Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agent.trust import Trust, describe
+from pipeseal.agent.upload_grant import UploadGrant
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
 from pipeseal.clock import Clock, render_timestamp
@@ -289,16 +290,19 @@ class JobRun:
         self._warn_of_unknown_checkout(decision.checkout, session)
         if self._cancellation.why is not None:
             self._tell_cancelled(session, self._cancellation.why)
-        job_api = log_copy = None
+        job_api = log_copy = grant = None
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
             job_api = self._open_job_api(session, client)
+            grant = self._ask_signer(decision, session)
             log_copy = self._open_log_copy(session)
             outcome = self._run_phases(started, session, client)
         except PhaseFailed as error:
             log.error(str(error))
             outcome = _Outcome(Ended(-1), "process_run_error")
         finally:
+            if grant is not None:
+                grant.close()
             if job_api is not None:
                 job_api.close()
             if log_copy is not None:
@@ -313,6 +317,19 @@ class JobRun:
         name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(why, "as asked for")
         log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
         return _Outcome(Ended(-1, ended.signal or signal.SIGTERM), why.signal_reason)
+
+    def _ask_signer(self, approved: ApprovedJob, session: JobSession) -> UploadGrant | None:
+        """Whether this job may have its pipeline signed: the signer decides, from the job as it was received."""
+        settings = self._context.settings
+        if settings.signer_socket is None:
+            return None
+        grant = UploadGrant(settings.signer_socket, self.job_id, self._tell_of_call(session.log))
+        asked = grant.ask(self._data, agent_id=self._agent_id, agent_name=self._agent_name, tags=settings.own_tags)
+        session.change(asked)
+        session.log.redact([grant.capability] if grant.capability else [])
+        if grant.reason and "pipeline upload" in approved.command:
+            session.log.comment(f"This job may upload no pipeline: {grant.reason}")
+        return grant
 
     def _open_log_copy(self, session: JobSession) -> LogCopy | None:
         """A file with the job's log for the job itself, when the operator wants that."""
