@@ -38,8 +38,8 @@ class PostgresLedger(Ledger):
         patience_seconds: see `Ledger`.
 
     Raises:
-        ConfigurationError: `ledger.unavailable`, nobody answers, or the user may not make the tables;
-            `ledger.damaged`, they are of a newer version.
+        ConfigurationError: `config.value`, no address; `ledger.unavailable`, nobody answers, or the user may not make
+            the tables; `ledger.damaged`, they are of a newer version.
 
     Attributes:
         is_new: whether this agent made the tables just now.
@@ -51,7 +51,11 @@ class PostgresLedger(Ledger):
         self._connection: Connection | None = None
         try:
             self.is_new = self._prepare()
+        except ConfigurationError:
+            self.close()
+            raise
         except psycopg.Error as error:
+            self.close()
             raise ConfigurationError(
                 "ledger.unavailable",
                 f"the ledger {self.where} cannot be opened: {_words(error)}",
@@ -154,6 +158,11 @@ def _shown(url: str) -> str:
     try:
         parts = psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.Error:
-        return "postgresql://…"
+        # What the library says of it would hold all of it.
+        raise ConfigurationError(
+            "config.value",
+            "ledger is an address that PostgreSQL's library cannot read",
+            help="write it as postgresql://USER:PASSWORD@HOST/DATABASE, with special characters as %XX",
+        ) from None
     host, port, name = (str(parts.get(key) or "") for key in ("host", "port", "dbname"))
     return f"postgresql://{host or 'localhost'}{f':{port}' if port else ''}/{name}"
