@@ -6,6 +6,7 @@ import itertools
 import uuid
 from typing import Any
 
+from pipeseal.controlplane.http.graphql import GET_PIPELINE
 from pipeseal.controlplane.http.openapi.document import described_operations
 from pipeseal.controlplane.http.openapi.operation import Proof
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
@@ -32,6 +33,7 @@ class Scene:
     """
 
     def __init__(self, running: RunningServer) -> None:
+        self._segments: dict[str, dict[str, Any]] = {}
         self.api = api = running.api
         self.running = running
         self.slug = f"scene-{next(_numbers)}-{uuid.uuid4().hex[:6]}"
@@ -56,6 +58,7 @@ class Scene:
         ]
         hook = api.rest("POST", f"/pipelines/{self.slug}/webhooks", {"provider": "git"}).json
         self.webhook_id: str = hook["id"]
+        self.webhook_secret: str = hook["secret"]
         self.webhook_token: str = hook["webhook_url"].rpartition("/")[2]
         jobs = api.build(build["number"], self.slug)["jobs"]
         self.blocked_id: str = next(job["id"] for job in jobs if job["type"] == "manual")
@@ -80,7 +83,12 @@ class Scene:
                 return None
 
     def segments(self, key: str) -> dict[str, Any]:
-        """The values of the path's segments that lead to something, for an operation."""
+        """The values of the path's segments that lead to something, for an operation; the same each time."""
+        if key not in self._segments:
+            self._segments[key] = self._make_segments(key)
+        return self._segments[key]
+
+    def _make_segments(self, key: str) -> dict[str, Any]:
         link = {"artifact_id": self.artifact_id, "part": 1, "expires": 1, "mac": "x"}
         if key.startswith(f"GET /artifacts/{DOWNLOAD}"):
             job_path = f"/pipelines/{self.slug}/builds/1/jobs/{self.job.id}"
@@ -146,5 +154,5 @@ def proper_body(key: str, scene: Scene) -> Any:
         "create_schedule": {"cronline": "@yearly"},
         "update_schedule": {"label": "new"},
         "create_webhook": {"provider": "github"},
-        "execute_graphql": {"query": "query { viewer { id } }"},
+        "execute_graphql": {"query": GET_PIPELINE, "variables": {"orgPipelineSlug": f"{ORGANIZATION}/{scene.slug}"}},
     }.get(operation.name)

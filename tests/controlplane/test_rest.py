@@ -160,6 +160,122 @@ def test_builds_are_listed_in_pages(running: RunningServer) -> None:
     assert running.api.rest("GET", f"{path}?state=passed").json == []
 
 
+def test_links_lead_through_the_pages(running: RunningServer) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    for _ in range(5):
+        running.api.create_build()
+    url = f"{running.api.url}/v2/organizations/local/pipelines/demo/builds?per_page=2&state=scheduled&page="
+    first = running.api.rest("GET", "/pipelines/demo/builds?per_page=2&page=0&state=scheduled")
+    assert first.headers["link"] == f'<{url}2>; rel="next"'
+    seen = [build["number"] for build in first.json]
+    answer = first
+    while found := re.search(r'<[^>]*(/v2/[^>]*)>; rel="next"', answer.headers.get("link", "")):
+        answer = running.api.call("GET", found[1], authorization=f"Bearer {running.api.api_token}")
+        seen += [build["number"] for build in answer.json]
+    assert seen == [5, 4, 3, 2, 1]
+    assert answer.headers["link"] == f'<{url}1>; rel="first", <{url}2>; rel="prev"'
+    beyond = running.api.rest("GET", "/pipelines/demo/builds?page=99")
+    assert (beyond.status, beyond.json) == (200, [])
+
+
+def test_builds_are_found_by_what_they_are(running: RunningServer) -> None:
+    api = running.api
+    for slug in ("one", "two"):
+        api.create_pipeline("steps: [{command: x}, {command: y}]", slug)
+    api.create_build("one", branch="main", commit="a" * 40, meta_data={"release": "1.0", "kind": "x"})
+    api.create_build("one", branch="feature/é", author={"name": "Ada", "email": "ada@example.test"})
+    api.create_build("two", branch="feature/y", meta_data={"release": "1.0"})
+    api.rest("PUT", "/pipelines/one/builds/2/cancel")
+
+    def found(query: str, path: str = "/builds") -> list[tuple[str, int]]:
+        answer = api.rest("GET", f"{path}?{query}")
+        assert answer.status == 200, answer.json
+        return [(build["pipeline"]["slug"], build["number"]) for build in answer.json]
+
+    everything = [("two", 1), ("one", 2), ("one", 1)]
+    assert found("") == everything
+    assert found("branch=feature/*") == everything[:2]
+    assert found("branch=FEATURE/*") == []
+    assert found("branch[]=main&branch[]=feature/y") == [("two", 1), ("one", 1)]
+    assert found("branch=*", "/pipelines/one/builds") == everything[1:]
+    assert found("state=finished") == [("one", 2)]
+    assert found("state[]=scheduled&state[]=canceled") == everything
+    assert found(f"commit={'a' * 40}") == [("one", 1)]
+    assert found("creator=Ada") == [("one", 2)]
+    assert found("meta_data[release]=1.0") == [("two", 1), ("one", 1)]
+    assert found("meta_data[release]=1.0&meta_data[kind]=x") == [("one", 1)]
+    assert found("meta_data[release]=2") == []
+    assert found("created_from=2000-01-01") == everything
+    assert found("created_to=2000-01-01T00:00:00Z") == []
+    assert found("created_from=2000-01-01T00:00:00+01:00&finished_from=2000-01-01") == [("one", 2)]
+    assert len(api.rest("GET", "/builds").json[0]["jobs"]) == 2
+    assert "jobs" not in api.rest("GET", "/builds?exclude_jobs=true").json[0]
+    outside = api.call("GET", "/v2/builds", authorization=f"Bearer {api.api_token}")
+    assert [build["number"] for build in outside.json] == [1, 2, 1]
+    for query in (
+        "created_from=yesterday",
+        "exclude_jobs=maybe",
+        "created_to=99999-01-01",
+        "&".join(["state=x"] * 101),
+    ):
+        assert api.rest("GET", f"/builds?{query}").status == 422, query
+
+
+def test_retried_jobs_can_be_left_out(running: RunningServer) -> None:
+    running.api.create_pipeline("steps: [{command: x}]")
+    running.api.create_build()
+    agent = FakeAgent(running.api)
+    job = agent.run(1)
+    again = running.api.rest("PUT", f"/pipelines/demo/builds/1/jobs/{job.id}/retry").json["id"]
+    for path in ("/pipelines/demo/builds/1", "/pipelines/demo/builds"):
+        for query, expected in (("", {job.id, again}), ("?include_retried_jobs=false", {again})):
+            answer = running.api.rest("GET", path + query).json
+            build = answer[0] if isinstance(answer, list) else answer
+            assert {one["id"] for one in build["jobs"]} == expected
+
+
+def test_the_variables_of_a_job_are_shown(running: RunningServer) -> None:
+    running.api.create_pipeline(
+        "steps: [{command: 'echo {{matrix}}', matrix: [a], env: {S: '{{matrix}}'}}, block: x]"
+    )
+    build = running.api.create_build(env={"B": "build"})
+    path = f"/pipelines/demo/builds/1/jobs/{build['jobs'][0]['id']}/env"
+    before = running.api.rest("GET", path).json["env"]
+    assert (before["BUILDKITE_COMMAND"], before["S"], before["B"]) == ("echo a", "a", "build")
+    assert before["BUILDKITE_AGENT_NAME"] == ""
+    job = FakeAgent(running.api, "os=linux").take()
+    assert running.api.rest("GET", path).json["env"] == job.env
+    blocked = running.api.rest("GET", f"/pipelines/demo/builds/1/jobs/{build['jobs'][1]['id']}/env")
+    assert blocked.status == 404
+
+
+def test_what_clients_of_the_ecosystem_send_is_taken(running: RunningServer) -> None:
+    """Slashes at the end of paths, nulls for what is not set, and page 0."""
+    api = running.api
+    body = {"name": "Client", "repository": "r", "configuration": "steps: [{command: x}]", "team_uuids": None}
+    assert api.rest("POST", "/pipelines/", body).status == 201
+    nulls = dict.fromkeys(("author", "env", "message", "meta_data", "pull_request_id", "clean_checkout"))
+    made = api.rest("POST", "/pipelines/client/builds", {"commit": "HEAD", "branch": "main", **nulls})
+    assert (made.status, made.json["branch"]) == (201, "main")
+    assert api.rest("GET", "/pipelines/client/builds/1/annotations/").json == []
+    assert api.rest("GET", "/pipelines/client/builds/1/artifacts/?page=0").json == []
+    assert [
+        one["slug"] for one in api.call("GET", "/v2/organizations/", authorization=f"Bearer {api.api_token}").json
+    ]
+    token = api.call("GET", "/v2/access-token", authorization=f"Bearer {api.api_token}").json
+    assert "read_builds" in token["scopes"]
+    assert api.api_token not in str(token)
+    unknown = api.call("GET", "/v2/access-token", authorization="Bearer nobody")
+    assert unknown.status == 401
+
+
+def test_another_method_is_told_all_that_there_are(running: RunningServer) -> None:
+    answer = running.api.rest("DELETE", "/pipelines/demo/schedules/x/y")
+    assert answer.status == 404
+    answer = running.api.rest("POST", "/pipelines/demo/schedules/x")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH")
+
+
 def test_a_build_can_be_waited_for(running: RunningServer) -> None:
     running.api.create_pipeline("steps: [{command: x}]")
     running.api.create_build()

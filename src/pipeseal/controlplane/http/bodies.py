@@ -85,6 +85,8 @@ def decode_json(body: bytes, type_: type[T]) -> T:
             nor every database can hold.
     """
     try:
+        if not body.isascii():
+            body.decode("utf-8")  # RFC 8259 8.1: all of it; members that nobody reads are skipped by the decoder
         value = msgspec.json.decode(body, type=type_)
         holds_nul = b"\\u0000" in body and _holds_nul(msgspec.json.decode(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

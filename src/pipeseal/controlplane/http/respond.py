@@ -9,6 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from pipeseal.agentapi.messages import ErrorMessage
 from pipeseal.errors import PipesealError, Unavailable, VerificationError, escape_control
@@ -24,6 +25,11 @@ _STATUS = {
     "access.other_build": 403,
     "access.other_agent": 403,
     "access.link": 403,
+    "access.sign_in": 403,
+    "access.scope": 403,
+    "access.other_page": 403,
+    "access.link_used": 410,
+    "access.slow_down": 429,
     "artifact.limit": 403,
     "annotation.limit": 403,
     "webhook.unsigned": 401,
@@ -65,7 +71,8 @@ async def render_known(request: Request, error: Exception) -> Response:
     if status >= 500:
         _log.error("%s %s: %s", request.method, escape_control(request.url.path), escape_control(error.message))
     message = f"{error.message} ({error.help})" if error.help else error.message
-    headers = {"Retry-After": _RETRY_SECONDS} if status == 423 else None
+    wait = error.evidence.get("retry-after") or (_RETRY_SECONDS if status == 423 else "")
+    headers = {"Retry-After": wait} if wait else None
     return render(ErrorMessage(message=message, code=error.code), status, headers)
 
 
@@ -75,7 +82,19 @@ async def render_http(request: Request, error: Exception) -> Response:
     code = "request.method" if error.status_code == 405 else "request.not_found"
     what = "has no such method" if error.status_code == 405 else "is not served here"
     path = escape_control(request.url.path[:200])
-    return render(ErrorMessage(message=f"{path} {what}", code=code), error.status_code, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return render(ErrorMessage(message=f"{path} {what}", code=code), error.status_code, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of a path, of all its routes: the first one alone would not do. # RFC 9110 15.5.6"""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def render_unexpected(_request: Request, _error: Exception) -> Response:

@@ -23,6 +23,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import annotations as annotation_store
 from pipeseal.controlplane.store import artifacts as artifact_store
 from pipeseal.controlplane.store import builds as build_store
+from pipeseal.controlplane.store import pages
 from pipeseal.controlplane.store import secrets as secret_store
 from pipeseal.controlplane.store.database import Transaction
 
@@ -39,6 +40,14 @@ def _find_build(tx: Transaction, request: Request) -> Row:
     if build is None:
         raise not_found("such build")
     return build
+
+
+def _find_job(tx: Transaction, request: Request) -> str | None:
+    """The job that the path names; None when it names the build alone."""
+    job_id: str | None = request.path_params.get("job_id")
+    if job_id is not None and pages.job_of_build(tx, _find_build(tx, request)["id"], job_id) is None:
+        raise not_found("such job")
+    return job_id
 
 
 def _artifact_shape(row: Row, build_url: str) -> dict[str, Any]:
@@ -65,14 +74,12 @@ def _artifact_shape(row: Row, build_url: str) -> dict[str, Any]:
 
 async def _list_artifacts(plane: ControlPlane, request: Request) -> Response:
     page, state = read_page(request), request.query_params.get("state")
-    rows = await plane.database.read(
-        lambda tx: artifact_store.artifacts_of_build(
-            tx,
-            _find_build(tx, request)["id"],
-            state=state,
-            job_id=request.path_params.get("job_id"),
-        )
-    )
+
+    def look(tx: Transaction) -> list[Row]:
+        build, job_id = _find_build(tx, request), _find_job(tx, request)
+        return artifact_store.artifacts_of_build(tx, build["id"], state=state, job_id=job_id)
+
+    rows = await plane.database.read(look)
     url = _build_url(plane, request)
     return render_page(plane, request, page, [_artifact_shape(row, url) for row in cut_page(page, rows)])
 
@@ -107,7 +114,7 @@ async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
 
     def look(tx: Transaction) -> list[Row]:
         rows = annotation_store.annotations_of_build(tx, _find_build(tx, request)["id"])
-        job_id = request.path_params.get("job_id")
+        job_id = _find_job(tx, request)
         return rows if job_id is None else [row for row in rows if row["owner"] == job_id]
 
     rows = cut_page(page, await plane.database.read(look))

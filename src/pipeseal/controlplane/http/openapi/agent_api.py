@@ -68,9 +68,7 @@ _OPERATIONS = (
     _session("ping", "What to do next; held open until there is something.", messages.PingResponse),
     _session("heartbeat", "A sign of life.", messages.Heartbeat, _BODY, body=messages.Heartbeat, optional_body=True),
     _session("accept_job", "Take the job that a ping told of.", messages.JobAssignment, (404, 409)),
-    _session(
-        "acquire_job", "Take this very job, as soon as it can be had.", messages.JobAssignment, (404, 409, 422, 423)
-    ),
+    _session("acquire_job", "Take this very job, as soon as it can be had.", messages.JobAssignment, (404, 422, 423)),
     _job("start_job", "The job begins.", Empty, (403, *_BODY), body=messages.StartRequest, optional_body=True),
     _job("job_state", "How the job stands; agents stop it when they are told so.", messages.JobState, (403,)),
     _job("finish_job", "The job has ended.", Empty, (403, *_BODY), body=messages.FinishRequest),
@@ -100,7 +98,7 @@ _OPERATIONS = (
     _job("set_meta_data", "Set one key of the build's meta-data.", Empty, (403, *_BODY), body=_KEY),
     _job("get_meta_data", "The value of a key.", _KEY, (403, 404, *_BODY), body=_KEY),
     _job("has_meta_data", "Whether a key is set.", messages.MetaDataExists, (403, *_BODY), body=_KEY),
-    _job("list_meta_data", "The keys that are set.", list[str], (403,)),
+    _job("list_meta_data", "The keys that are set.", list[str], (403, 422)),
     _job("stop_agent", "End the agent of this job.", Empty, _BODY, body=inside.AgentStop, optional_body=True),
     _job("pause_agent", "Pause the agent of this job.", Empty, _BODY, body=inside.AgentPause, optional_body=True),
     _job("resume_agent", "Let the agent of this job go on.", Empty, (422,)),
@@ -115,7 +113,7 @@ _OPERATIONS = (
     _job("set_meta_data_batch", "Set several keys, all or none.", Empty, (403, *_BODY), body=MetaDataBatch),
     _job("get_build_meta_data", "The value of a key of a build.", _KEY, (403, 404, *_BODY), body=_KEY),
     _job("has_build_meta_data", "Whether a build has a key.", messages.MetaDataExists, (403, 404, *_BODY), body=_KEY),
-    _job("list_build_meta_data", "The keys of a build.", list[str], (403, 404)),
+    _job("list_build_meta_data", "The keys of a build.", list[str], (403, 404, 422)),
     _job("annotate", "Put a note on the build's page.", Empty, (403, *_BODY), body=inside.Annotation),
     _job(
         "remove_annotation",
@@ -149,7 +147,7 @@ _OPERATIONS = (
     ),
     _job("update_step", "Change an attribute of a step.", Empty, (404, *_BODY), body=inside.StepUpdate),
     _job("cancel_step", "End the jobs of a step.", inside.Cancelled, (404, *_BODY), body=inside.StepCancel),
-    _job("cancel_build", "Cancel the job's build.", inside.Cancelled, (403, 404)),
+    _job("cancel_build", "Cancel the job's build.", inside.Cancelled, (403, 404, 422)),
     _job(
         "create_artifacts",
         "Announce artifacts, and learn how to send their bytes.",
@@ -161,7 +159,7 @@ _OPERATIONS = (
         "update_artifacts",
         "Their bytes are sent, or cannot be.",
         Empty,
-        (403, 404, 409, *_BODY),
+        (403, 404, *_BODY),
         body=inside.ArtifactStates,
     ),
     _job(
