@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeseal.errors import MalformedInput
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server, until
 from tests.controlplane.test_notify import Receiver, receiving
+from tests.controlplane.test_rules import expand
 
 
 @pytest.fixture
@@ -131,6 +133,187 @@ def test_a_signed_step_stays_as_it_is_and_says_what_it_lacks(running: RunningSer
     agent = FakeAgent(running.api)
     assert "secrets" not in agent.run().assignment["step"]
     assert agent.run().assignment["step"]["secrets"] == having["secrets"]
+
+
+STEP_SLIPS: list[tuple[dict[str, Any], str]] = [
+    ({"retry": {"automatic": True, "autmatic": 1}}, "`autmatic` in `retry`; did you mean `automatic`?"),
+    ({"retry": {"automatic": [{"limt": 3}]}}, "`limt` in `retry.automatic`; did you mean `limit`?"),
+    ({"retry": {"manual": {"alowed": False}}}, "`alowed` in `retry.manual`; did you mean `allowed`?"),
+    ({"depends_on": [{"step": "a", "alow_failure": True}]}, "`alow_failure` in `depends_on`"),
+    ({"soft_fail": [{"exit_status": 1, "signal": "x"}]}, "`signal` in `soft_fail`"),
+    ({"matrix": {"setup": ["a"], "adjustments": [{"with": "a", "env": {}}]}}, "`env` in `matrix.adjustments`"),
+    ({"checkout": {"skp": True}}, "`skp` in `checkout`; did you mean `skip`?"),
+    ({"checkout": {"flags": {"clne": "-v"}}}, "`clne` in `checkout.flags`; did you mean `clone`?"),
+    ({"secrets": [{"key": "A", "enviroment_variable": "B"}]}, "`enviroment_variable` in `secrets`"),
+    ({"notify": [{"webhook": "https://example.test", "iff": "true"}]}, "`iff` in `notify`; did you mean `if`?"),
+]
+
+
+@pytest.mark.parametrize(("members", "words"), STEP_SLIPS)
+def test_a_slip_of_the_pen_inside_a_member_is_named(members: dict[str, Any], words: str) -> None:
+    plan = expand({"steps": [{"command": "x", **members}]})
+    assert len(plan.warnings) == 1
+    assert f"nothing comes of {words}" in plan.warnings[0]
+
+
+def test_slips_in_fields_are_named_and_members_of_steps_at_the_top_too() -> None:
+    fields = [{"select": "s", "key": "k", "requird": 1, "options": [{"label": "a", "value": "a", "colour": "b"}]}]
+    plan = expand({"steps": [{"block": "x", "fields": fields}], "timeout_in_minutes": 3, "checkout": {"skp": 1}})
+    assert plan.warnings == [
+        "the pipeline: `timeout_in_minutes` means nothing at the top of a pipeline; it belongs into the steps",
+        "the pipeline: nothing comes of `skp` in `checkout`; did you mean `skip`?",
+        "step 1: nothing comes of `requird` in `fields`; did you mean `required`?",
+        "step 1: nothing comes of `colour` in `fields.options`",
+    ]
+
+
+EVERYTHING: dict[str, dict[str, Any]] = {
+    "command": {
+        "command": "x",
+        "key": "c",
+        "label": "l",
+        "plugins": [{"docker#v5.0.0": {"image": "a"}}],
+        "env": {"A": "b"},
+        "agents": {"queue": "q"},
+        "allow_dependency_failure": True,
+        "artifact_paths": ["a", "b/**"],
+        "branches": "main",
+        "cancel_on_build_failing": True,
+        "checkout": {"skip": True, "flags": {"clone": "-v"}, "sparse": {"paths": ["a"]}},
+        "concurrency": 1,
+        "concurrency_group": "g",
+        "concurrency_method": "eager",
+        "depends_on": [{"step": "b", "allow_failure": "true"}, "i"],
+        "matrix": {
+            "setup": {"os": ["linux"]},
+            "adjustments": [{"with": {"os": "linux"}, "soft_fail": [{"exit_status": 3}], "skip": False}],
+        },
+        "notify": [{"webhook": "https://example.test", "if": "step.outcome == 'passed'"}],
+        "parallelism": 2,
+        "priority": 3,
+        "retry": {
+            "automatic": [{"exit_status": [1, "2"], "signal": "*", "signal_reason": "none", "limit": 2}],
+            "manual": {"allowed": True, "permit_on_passed": False, "reason": "no"},
+        },
+        "secrets": {"A": "b"},
+        "skip": False,
+        "soft_fail": [{"exit_status": "*"}],
+        "timeout_in_minutes": 5,
+    },
+    "wait": {"wait": None, "continue_on_failure": True, "if": "true", "key": "w", "depends_on": "b"},
+    "block": {
+        "block": "B",
+        "key": "b",
+        "prompt": "p",
+        "blocked_state": "running",
+        "branches": "main",
+        "fields": [{"text": "t", "key": "t", "hint": "h", "required": False, "default": "d", "format": "[a-z]+"}],
+    },
+    "input": {
+        "input": "I",
+        "key": "i",
+        "fields": [{"select": "s", "key": "s", "multiple": True, "options": [{"label": "a", "value": "a"}]}],
+        "allow_dependency_failure": False,
+        "if": "build.branch == 'main'",
+    },
+    "trigger": {
+        "trigger": "other",
+        "key": "t",
+        "label": "l",
+        "async": True,
+        "branches": "main",
+        "build": {"message": "m", "commit": "HEAD", "branch": "b", "meta_data": {"a": "b"}, "env": {"A": "b"}},
+        "soft_fail": True,
+        "skip": "",
+        "notify": [{"webhook": "https://example.test"}],
+        "cancel_on_build_failing": True,
+        "depends_on": None,
+    },
+    "group": {"group": "G", "key": "g", "if": "true", "depends_on": ["c"], "steps": [{"command": "y"}]},
+}
+
+
+def test_every_documented_member_that_is_honoured_is_taken_without_a_word() -> None:
+    top = {"env": {"A": "b"}, "agents": {"queue": "q"}, "priority": 1, "secrets": ["S"], "checkout": {"depth": 1}}
+    plan = expand({"steps": list(EVERYTHING.values()), **top, "notify": [{"webhook": "https://example.test"}]})
+    assert plan.warnings == []
+    assert [step.kind for step in plan.steps] == [*EVERYTHING, "command"]
+
+
+NOT_HONOURED: list[tuple[str, dict[str, Any]]] = [
+    ("command", {"cache": ["a"]}),
+    ("command", {"image": "alpine"}),
+    ("command", {"if_changed": "a/**"}),
+    ("command", {"notify": ["github_check"]}),
+    ("command", {"notify": [{"slack": {"channels": ["#a"], "message": "m"}}]}),
+    ("command", {"notify": [{"basecamp_campfire": "https://example.test"}]}),
+    ("command", {"notify": [{"github_commit_status": {"context": "c"}}]}),
+    ("block", {"allowed_teams": ["a"]}),
+    ("block", {"notify": [{"webhook": "https://example.test"}]}),
+    ("input", {"allowed_teams": "a"}),
+    ("trigger", {"retry": {"automatic": True}}),
+    ("trigger", {"parallelism": 2}),
+    ("group", {"notify": [{"email": "a@example.test"}]}),
+    ("group", {"agents": {"queue": "q"}}),
+    ("", {"notify": [{"email": "a@example.test"}]}),
+    ("", {"notify": [{"pagerduty_change_event": "x"}]}),
+    ("", {"image": "alpine"}),
+    ("", {"cache": {"paths": ["a"]}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "members"), NOT_HONOURED)
+def test_every_documented_member_that_is_not_honoured_is_named_once(kind: str, members: dict[str, Any]) -> None:
+    steps = [{**EVERYTHING[kind], **members}] if kind else [{"command": "x"}]
+    plan = expand({"steps": steps, **({} if kind else members)})
+    assert len(plan.warnings) == 1
+    assert plan.warnings[0].startswith("step 1 (" if kind else "the pipeline: ")
+    name = next(iter(members))
+    assert f"`{name}`" in plan.warnings[0] or f"{name} 1: " in plan.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"soft_fail": [{"exit_statuss": 1}]}, "needs `exit_status`"),
+        ({"matrix": {"setup": ["a"], "adjustments": [{"with": "a", "soft_fail": 3}]}}, "`soft_fail` must be"),
+        (
+            {"depends_on": [{"step": "a", "allow_failure": "maybe"}]},
+            "`depends_on.allow_failure` must be true or false",
+        ),
+        ({"artifact_paths": {"a": "b"}}, "`artifact_paths` must be text or a list of text"),
+        ({"artifact_paths": ["a", 3]}, "`artifact_paths` must be text or a list of text"),
+    ],
+)
+def test_what_would_mean_the_opposite_is_refused(members: dict[str, Any], words: str) -> None:
+    with pytest.raises(MalformedInput, match=words) as error:
+        expand({"steps": [{"command": "x", **members}]})
+    assert error.value.code == "upload.step"
+
+
+def test_a_matrix_forgives_one_of_its_combinations(running: RunningServer) -> None:
+    matrix = {"setup": ["good", "flaky"], "adjustments": [{"with": "flaky", "soft_fail": [{"exit_status": 3}]}]}
+    build_of(running, {"steps": [{"command": "{{matrix}}", "matrix": matrix}]})
+    agent = FakeAgent(running.api)
+    for _ in range(2):
+        job = agent.take()
+        flaky = job.assignment["matrix_permutation"] == {"": "flaky"}
+        assert job.finish(3 if flaky else 0).status == 200
+    assert running.api.wait_build("passed", "failed")["state"] == "passed"
+
+
+def test_a_matrix_forgives_nothing_else(running: RunningServer) -> None:
+    matrix = {"setup": {"a": ["1", "2"]}, "adjustments": [{"with": {"a": "2"}, "soft_fail": False}]}
+    build_of(running, {"steps": [{"command": "x", "matrix": matrix, "soft_fail": True}]})
+    agent = FakeAgent(running.api)
+    states = {}
+    for _ in range(2):
+        job = agent.take()
+        states[job.assignment["matrix_permutation"]["a"]] = job.id
+        assert job.finish(1).status == 200
+    build = running.api.wait_build("passed", "failed")
+    assert build["state"] == "failed"
+    assert {job["id"]: job["soft_failed"] for job in build["jobs"]} == {states["1"]: True, states["2"]: False}
 
 
 @pytest.mark.parametrize(("secrets", "ok"), [("[]", True), ("~", True), ("[3]", False), ("text", False)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pipeseal.controlplane.domain.members import read_flag
 from pipeseal.errors import MalformedInput
 
 
@@ -50,7 +51,7 @@ def _read_one(item: Any, where: str) -> Dependency:
         case str():
             return Dependency(item)
         case {"step": str(key), **rest}:
-            return Dependency(key, rest.get("allow_failure") is True)
+            return Dependency(key, read_flag(rest.get("allow_failure"), "depends_on.allow_failure", where))
         case _:
             raise MalformedInput("upload.step", f"{where}: an item of `depends_on` is a key or a mapping with `step`")
 

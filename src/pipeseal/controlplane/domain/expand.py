@@ -29,6 +29,7 @@ from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.known_members import member_warnings
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.members import (
+    check_artifact_paths,
     flatten_step,
     read_count,
     read_flag,
@@ -352,6 +353,9 @@ class Expansion:
         timeout = read_timeout(members.timeout_in_minutes, where)
         check_retry(members.retry, where)
         check_soft_fail(members.soft_fail, where)
+        for adjustment in command.matrix.adjustments if command.matrix is not None else ():
+            check_soft_fail(None if adjustment is None else adjustment.rest.get("soft_fail"), where)
+        check_artifact_paths(members.artifact_paths, where)
         group, limit, method = self._concurrency(members, where)
         parallel = read_count(members.parallelism, "parallelism", where)
         if parallel is not None and parallel > self._limits.max_jobs_per_upload:

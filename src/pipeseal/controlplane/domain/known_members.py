@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
 
+from pipeseal.controlplane.domain.inner_members import inner_warnings
+
 
 class Support(Enum):
     """What becomes of a member."""
@@ -133,8 +135,11 @@ def member_warnings(kind: str, members: Mapping[str, Any], where: str) -> Iterab
         if row is not None:
             if row[0] is Support.IGNORED and value not in _NOTHING:
                 yield f"{where}: {row[1]}"
+        elif not kind and name in MEMBERS["command"]:
+            yield f"{where}: `{name}` means nothing at the top of a pipeline; it belongs into the steps"
         elif kind or get_close_matches(name, rows, 1, 0.85):
             near = get_close_matches(name, rows, 1, 0.7)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             what = f"a {kind} step has" if kind else "a pipeline has"
             yield f"{where}: {what} no `{name[:80]}` here, and nothing comes of it{hint}"
+    yield from inner_warnings(kind, members, where)

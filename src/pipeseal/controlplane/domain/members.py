@@ -146,6 +146,16 @@ def read_timeout(value: Any, where: str) -> int | None:
     return minutes or None
 
 
+def check_artifact_paths(value: Any, where: str) -> None:
+    """Text, or a list of text.
+
+    Raises:
+        MalformedInput: `upload.step`.
+    """
+    if not all(isinstance(item, str) for item in (value if isinstance(value, list) else [value or ""])):
+        raise MalformedInput("upload.step", f"{where}: `artifact_paths` must be text or a list of text")
+
+
 def read_skip(value: Any, where: str) -> str | None:
     """Why a step is skipped: its text, or `""` for a plain true; None when it is not.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
+from pipeseal.controlplane.domain.members import scalar_text
 from pipeseal.errors import MalformedInput
 
 DEFAULT_LIMIT = 2
@@ -204,11 +207,33 @@ def check_soft_fail(value: Any, where: str) -> None:
             for item in value:
                 if not isinstance(item, dict):
                     raise MalformedInput("upload.step", f"{where}: each item of `soft_fail` is a mapping")
-                _read_statuses(item.get("exit_status"), where)
+                if item.get("exit_status") is None:  # a slip of the pen must not forgive every failure
+                    raise MalformedInput("upload.step", f"{where}: each item of `soft_fail` needs `exit_status`")
+                _read_statuses(item["exit_status"], where)
         case _:
             raise MalformedInput(
                 "upload.step", f"{where}: `soft_fail` must be true, false or a list of exit statuses"
             )
+
+
+def adjusted_soft_fail(soft_fail: Any, matrix: Any, combination: str | None) -> Any:
+    """The `soft_fail` that is for one job of a step: that of an adjustment of its matrix, else the step's.
+
+    Parameters:
+        soft_fail: the step's.
+        matrix: the step's, as it was uploaded.
+        combination: of the job, as JSON; None without a matrix.
+    """
+    if combination is None or not isinstance(matrix, dict):
+        return soft_fail
+    wanted = msgspec.json.decode(combination, type=dict[str, str])
+    for adjustment in reversed(matrix.get("adjustments") or ()):  # the last one counts, as for `skip`
+        if isinstance(adjustment, dict) and "soft_fail" in adjustment:
+            chosen = adjustment.get("with")
+            values = chosen if isinstance(chosen, dict) else {"": chosen}
+            if {name: scalar_text(value) for name, value in values.items()} == wanted:
+                return adjustment["soft_fail"]
+    return soft_fail
 
 
 def is_soft(soft_fail: Any, ending: Ending) -> bool:

@@ -50,6 +50,7 @@ class StepMembers(msgspec.Struct, kw_only=True):
     retry: Any = None
     soft_fail: Any = None
     matrix: Any = None
+    artifact_paths: Any = None
     group: Any = None
     block: Any = None
     input: Any = None

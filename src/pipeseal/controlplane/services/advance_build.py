@@ -14,7 +14,7 @@ import msgspec
 
 from pipeseal.controlplane.domain.build import FINISHED, BuildState, derive_state
 from pipeseal.controlplane.domain.job import ACTIVE, HELD, JobState, move
-from pipeseal.controlplane.domain.retry import NO_STATUS, Ending, is_soft, wants_retry
+from pipeseal.controlplane.domain.retry import NO_STATUS, Ending, adjusted_soft_fail, is_soft, wants_retry
 from pipeseal.controlplane.domain.settle import Verdict, settle
 from pipeseal.controlplane.services.events import TRIGGERS, build_topic, log_topic
 from pipeseal.controlplane.services.note_event import note_job_end, note_state
@@ -35,6 +35,7 @@ class _StepRules(msgspec.Struct):
 
     retry: object = None
     soft_fail: object = None
+    matrix: object = None
     notify: object = None
 
 
@@ -267,6 +268,7 @@ def end_job(
     move(state, wanted)
     step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
     rules = msgspec.json.decode(step["content"], type=_StepRules) if step is not None else _StepRules()
+    soft_fail = adjusted_soft_fail(rules.soft_fail, rules.matrix, job["matrix"])
     failed = wanted in (JobState.FAILED, JobState.TIMED_OUT)
     job_store.end_job(
         tx,
@@ -276,7 +278,7 @@ def end_job(
         exit_status=ending.exit_status,
         signal=ending.signal,
         signal_reason=ending.signal_reason,
-        soft_failed=failed and is_soft(rules.soft_fail, ending),
+        soft_failed=failed and is_soft(soft_fail, ending),
         reason=reason,
         refusal=refusal,
         chunks_failed=chunks_failed,

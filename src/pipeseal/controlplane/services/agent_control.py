@@ -9,7 +9,7 @@ import msgspec
 
 from pipeseal.agentapi.job_messages import AgentPause, AgentStop, PromisedFailure
 from pipeseal.controlplane.domain.job import JobState
-from pipeseal.controlplane.domain.retry import Ending, is_soft
+from pipeseal.controlplane.domain.retry import Ending, adjusted_soft_fail, is_soft
 from pipeseal.controlplane.services.advance_build import advance_build
 from pipeseal.controlplane.services.job_access import held_job, verify_held_token
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -108,6 +108,7 @@ async def update_job(plane: ControlPlane, job_id: str, token: str, changes: Mapp
 
 class _SoftFail(msgspec.Struct):
     soft_fail: object = None
+    matrix: object = None
 
 
 async def promise_failure(plane: ControlPlane, job_id: str, token: str, promise: PromisedFailure) -> None:
@@ -136,7 +137,8 @@ async def promise_failure(plane: ControlPlane, job_id: str, token: str, promise:
         step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
         assert step is not None
         rules = msgspec.json.decode(step["content"], type=_SoftFail)
-        soft = is_soft(rules.soft_fail, Ending(status, "", ""))
+        soft_fail = adjusted_soft_fail(rules.soft_fail, rules.matrix, job["matrix"])
+        soft = is_soft(soft_fail, Ending(status, "", ""))
         job_store.set_promise(tx, job_id, exit_status=status, reason=reason, soft=soft)
         advance_build(tx, plane, job["build_id"], now=now)
 
