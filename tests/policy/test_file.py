@@ -20,6 +20,9 @@ keys = ["a", "b-*"]
 branches = "main"
 pull-requests = true
 head-commits = false
+commit-signers = "/etc/pipeseal/allowed_signers"
+commit-keyring = "keyring.asc"
+revoked-commit-signers = "revoked"
 commands = "scripts"
 plugins = ["github.com/acme/*"]
 repository-hooks = false
@@ -54,7 +57,7 @@ pipelines = "z"
 def test_whole_file() -> None:
     policy = parse_policy(WHOLE.encode())
     assert [rule.name for rule in policy.everywhere.rules] == [
-        "repositories", "proof", "keys", "branches", "head-commits", "commands", "plugins", "max-attempts",
+        "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "commands", "plugins", "max-attempts",
     ]  # fmt: skip
     assert [section.title for section in policy.sections] == ["1 (git@h:acme/app)", "2 (everything else)"]
     assert policy.mode is Mode.ENFORCE and policy.sections[0].mode is Mode.OBSERVE
@@ -102,6 +105,8 @@ def test_what_is_worth_a_warning() -> None:
         ("version = 1\nkeys = ['']", "policy.value", 2, "list of texts"),
         ("version = 1\nbranches = []", "policy.value", 2, "allow nothing"),
         ("version = 1\npull-requests = 'no'", "policy.value", 2, "true or false"),
+        ("version = 1\ncommit-signers = ['a']", "policy.value", 2, "path of a file"),
+        ("version = 1\nrevoked-commit-signers = 'a'", "policy.value", 2, "nothing says who may"),
         ("version = 1\nmax-attempts = 0", "policy.value", 2, "from 1 to 1000"),
         ("version = 1\nmax-attempts = true", "policy.value", 2, "from 1 to 1000"),
         ("version = 1\nserver-variables = ['LD_PRELOAD']", "policy.value", 2, "LD_PRELOAD"),

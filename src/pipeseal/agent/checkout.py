@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.clone_state import tidy_clone
-from pipeseal.agent.commit_check import CommitElsewhere, check_commit
+from pipeseal.agent.commit_check import CommitElsewhere, CommitNotSigned, check_commit, check_signers
 from pipeseal.agent.git import Git, check_refspec, check_revision
 from pipeseal.agent.host_keys import trust_on_first_sight
 from pipeseal.agent.mirrors import MirrorBusy, link_to_mirror, update_mirror
@@ -51,7 +51,7 @@ def check_out(session: JobSession, plan: CheckoutPlan, directory: Path, *, wait:
         try:
             return _check_out_once(session, plan, directory)
         except PhaseFailed as error:
-            final = attempt + 1 >= plan.attempts or isinstance(error, MirrorBusy | CommitElsewhere)
+            final = attempt + 1 >= plan.attempts or isinstance(error, MirrorBusy | CommitElsewhere | CommitNotSigned)
             if final or session.cancellation.requested.is_set():
                 raise
             delay = min(2.0**attempt, 16.0) + random.uniform(0, 1)  # noqa: S311  (spreads load, hides nothing)
@@ -99,6 +99,7 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
     head = _check_head(git, plan)
+    check_signers(session, directory, head, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
     if has_submodules:
         config = [word for pair in plan.submodule_config for word in ("-c", pair)]

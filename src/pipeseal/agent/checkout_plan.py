@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pipeseal.agent.session import PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.policy.commit_signers import CommitSigners
 
 WORDS_FOR_TRUE = frozenset({"true", "1", "t", "yes", "on"})
 
@@ -54,6 +55,7 @@ class CheckoutPlan(NamedTuple):
         keyscan: believe the SSH host key of a host that is not known yet.
         mirror: None when there are no mirrors.
         tree: full object id of the tree that the commit must have; empty when nobody says.
+        signers: by one of each of these the commit must be signed.
     """
 
     repository: str
@@ -81,6 +83,7 @@ class CheckoutPlan(NamedTuple):
     keyscan: bool = False
     mirror: MirrorPlan | None = None
     tree: str = ""
+    signers: tuple[CommitSigners, ...] = ()
 
     @property
     def pull_refspec(self) -> str:

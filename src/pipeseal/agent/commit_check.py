@@ -1,14 +1,45 @@
-"""Whether a job's commit is on the branch that it names (`git-commit-verification`, or a policy's `branches`)."""
+"""Whether a job's commit is on the branch that it names (`git-commit-verification`, or a policy's `branches`), and
+signed by whom a policy names (`commit-signers`, `commit-keyring`)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.git import Git, check_revision
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.errors import PipesealError, escape_control
+from pipeseal.repository.commit_signature import verify_commit_signature
 
 
 class CommitElsewhere(PhaseFailed):
     """The commit is not on the branch: no other attempt would find it there."""
+
+
+class CommitNotSigned(PhaseFailed):
+    """The commit is not signed by whom the policy names: no other attempt would find it signed."""
+
+
+def check_signers(session: JobSession, directory: Path, commit: str, plan: CheckoutPlan) -> None:
+    """Hold the commit that is checked out against those who may sign commits, before anything of it is used.
+
+    Parameters:
+        directory: the checkout.
+        commit: full object id of what is checked out.
+
+    Raises:
+        CommitNotSigned: it is not signed as the policy wants it, or that cannot be told.
+    """
+    for signers in plan.signers:
+        try:
+            signed = verify_commit_signature(directory, commit, signers, config=session.git)
+        except PipesealError as error:
+            facts = "".join(f"\n  {name}: {value}" for name, value in error.evidence.items())
+            session.log.comment(f"{error}{facts}")
+            raise CommitNotSigned(error.message, code=error.code) from None
+        session.log.comment(
+            f"Commit {signed.commit} is signed by {escape_control(signed.signer)} ({signed.fingerprint})"
+        )
 
 
 def check_commit(session: JobSession, git: Git, plan: CheckoutPlan) -> None:

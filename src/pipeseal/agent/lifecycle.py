@@ -340,6 +340,7 @@ class Lifecycle:
         plan = complete_plan(self._work.checkout, variables, self._settings)
         if self._work.limits.on_branch:
             plan = plan._replace(verification="policy")
+        plan = plan._replace(signers=self._work.limits.commit_signers)
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:

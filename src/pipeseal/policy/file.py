@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
+from pipeseal.policy.commit_signers import CommitSigners, SignedCommits
 from pipeseal.policy.environment import allowable
 from pipeseal.policy.facts import Proof
 from pipeseal.policy.patterns import NONE, Patterns
@@ -38,6 +39,12 @@ SHARED_KEYS: dict[str, Key] = {
     "branches": Key("texts", "branches that may be built; the commit must be part of the branch on the remote"),
     "pull-requests": Key("boolean", "whether pull requests may be built; true without `branches`, false with"),
     "head-commits": Key("boolean", "false: only commits with a full object id, never `HEAD`; true without this key"),
+    "commit-signers": Key(
+        "text",
+        "file of SSH keys (`allowed_signers`): the commit must be signed by one, or by one of `commit-keyring`",
+    ),
+    "commit-keyring": Key("text", "file of OpenPGP public keys that may sign commits"),
+    "revoked-commit-signers": Key("text", "file of SSH keys, or a KRL, that are not believed any more"),
     "commands": Key("any|scripts", "`scripts`: only scripts of the repository, no inline commands"),
     "plugins": Key("texts", "plugin sources in full, such as `github.com/acme/*#v*`; an empty list allows none"),
     "repository-hooks": Key("boolean", "whether `.buildkite/hooks` of the repository may run; true without this key"),
@@ -158,6 +165,8 @@ class _Reader(TableReader):
             rules.append(NoPullRequests())
         if self.boolean(table, "head-commits", place) is False:
             rules.append(FullCommits())
+        if (signers := self._commit_signers(table, place)) is not None:
+            rules.append(SignedCommits(signers))
         scripts = self.word(table, SHARED_KEYS, "commands", place) == "scripts"
         if scripts:
             rules.append(Scripts())
@@ -180,6 +189,15 @@ class _Reader(TableReader):
             static_steps=cast("StaticChoice | None", self.word(table, SHARED_KEYS, "static-steps", place) or None),
             static_starts=self.number(table, "static-starts", place),
         )
+
+    def _commit_signers(self, table: Mapping[str, Any], place: Place) -> CommitSigners | None:
+        names = ("commit-signers", "revoked-commit-signers", "commit-keyring")
+        if not any(name in table for name in names):
+            return None
+        signers = CommitSigners(*(self.path(table, name, place) for name in names))
+        if signers.ssh is None and signers.openpgp is None:
+            self.refuse("revoked-commit-signers", place, "says who may not sign commits, and nothing says who may")
+        return signers
 
     def _records(self, document: Mapping[str, Any]) -> Mapping[str, KeyRecord]:
         tables = document.get("key", {})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.errors import ConfigurationError, MalformedInput
+from pipeseal.policy.commit_signers import SignedCommits
 from pipeseal.policy.policy import Policy
 
 _MAX_BYTES = 1 << 20
@@ -39,7 +40,7 @@ def read_policy(path: Path) -> Policy:
         path: the file.
 
     Raises:
-        ConfigurationError: `policy.unreadable`, `policy.permissions`.
+        ConfigurationError: `policy.unreadable`, `policy.permissions`; `commit.signers`: so is a file that it names.
         MalformedInput: as `parse_policy`.
     """
     from pipeseal.policy.file import parse_policy
@@ -55,11 +56,32 @@ def read_policy(path: Path) -> Policy:
             help="check the path, and who may read it",
         ) from None
     try:
-        return parse_policy(data, source=str(path))
+        policy = parse_policy(data, source=str(path))
     except MalformedInput as error:
         if error.position is None and str(path) not in error.message:
             raise MalformedInput(error.code, f"{path}: {error.message}", help=error.help) from None
         raise
+    for section in (policy.everywhere, *policy.sections):
+        for rule in section.rules:
+            if isinstance(rule, SignedCommits):
+                for named in rule.signers.files:
+                    check_signers_file(named)
+    return policy
+
+
+def check_signers_file(path: Path) -> None:
+    """That a file which says who may sign commits is there, and that nobody else can change it.
+
+    Raises:
+        ConfigurationError: `commit.signers`.
+    """
+    check_only_ours(path, "commit.signers")
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ConfigurationError(
+            "commit.signers",
+            f"{path}, which says who may sign commits, is no file that can be read",
+            help="see `commit-signers`, `revoked-commit-signers` and `commit-keyring` of the policy",
+        )
 
 
 def check_only_ours(path: Path, code: str) -> None:

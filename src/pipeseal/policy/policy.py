@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 
+from pipeseal.policy.commit_signers import SignedCommits
 from pipeseal.policy.facts import Facts, Finding
 from pipeseal.policy.patterns import NONE, Patterns
 from pipeseal.policy.rules import (
@@ -202,6 +203,9 @@ class Policy:
             repository_hooks=self.switch_limits.repository_hooks and all(part.repository_hooks for part in parts),
             # Where pull requests are allowed beside branches, theirs is a branch of somebody else's.
             on_branch=any(part.on_branch for part in parts) and not facts.is_pull_request,
+            commit_signers=tuple(
+                rule.signers for part in parts for rule in part.rules if isinstance(rule, SignedCommits)
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from pipeseal.errors import escape_control
+from pipeseal.policy.commit_signers import CommitSigners
 from pipeseal.policy.facts import Facts, Finding, Proof
 from pipeseal.policy.patterns import NONE, Patterns
 from pipeseal.policy.values import OBJECT_ID
@@ -38,11 +39,13 @@ class Limits:
         scripts_only: a command must be a script of the repository.
         repository_hooks: hooks of the repository may run.
         on_branch: the commit must be part of the job's branch, as the remote has it.
+        commit_signers: by one of each of these the commit must be signed.
     """
 
     scripts_only: bool = False
     repository_hooks: bool = True
     on_branch: bool = False
+    commit_signers: tuple[CommitSigners, ...] = ()
 
 
 NO_LIMITS = Limits()

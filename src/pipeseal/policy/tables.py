@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from pipeseal.errors import MalformedInput, Position
@@ -139,6 +141,15 @@ class TableReader:
         if value not in words:
             self.refuse(name, place, f"is {str(value)[:60]!r}; it has to be {' or '.join(words)}")
         return str(value)
+
+    def path(self, table: Mapping[str, Any], name: str, place: Place) -> Path | None:
+        """A file, beside this one where it is not named from the root; None when the key is not there."""
+        value = table.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value or "\0" in value:
+            self.refuse(name, place, "has to be the path of a file")
+        return Path(os.path.abspath(Path(self._source).parent / value))  # noqa: PTH100  (links are followed later)
 
     def time(self, table: Mapping[str, Any], name: str, place: Place, *, ends: bool = False) -> float | None:
         """Seconds since 1970 of a date or time; None when it is not there. With `ends` a day alone means its end."""

@@ -80,7 +80,10 @@ class PlainGit:
             GitFailed: `git.failed`: it ended with an error.
             Unavailable: `git.failed`: there is no git, it took too long, or its answer is too long.
         """
-        what = f"git {arguments[0]}"
+        first = 0
+        while arguments[first] == "-c":
+            first += 2
+        what = f"git {arguments[first]}"
         overdue = threading.Event()
         with tempfile.TemporaryFile() as said:
             try:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.errors import MalformedInput, Unavailable, VerificationError, escape_control
+from pipeseal.policy.commit_signers import CommitSigners
+from pipeseal.repository.commit_signature import verify_commit_signature
 from pipeseal.repository.git import GitFailed, PlainGit
 from pipeseal.repository.git_config import GitConfig
 from pipeseal.repository.names import is_full_object_id, parse_revision
@@ -58,6 +60,7 @@ class RepositoryClone:
         digest = sha256(repository.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         self._path = folder / f"{_NOT_IN_A_NAME.sub('-', repository).strip('-')[:80]}-{digest}"
         self._repository = repository
+        self._config = config
         self._git = PlainGit(self._path, config=config)
         self._lock = threading.Lock()
 
@@ -69,7 +72,7 @@ class RepositoryClone:
             2. What the build names is fetched from the repository: the tag, else the pull request, else the branch.
             3. Tag: it stands for this commit. Pull request or branch: the commit is part of it.
 
-        Does not check: which branches may be built; who signed the commit.
+        Does not check: which branches may be built; who signed the commit, see `verify_signers`.
 
         Parameters:
             revision: what the build says.
@@ -121,6 +124,25 @@ class RepositoryClone:
                     evidence={"commit": commit, "branch": revision.branch},
                 )
             return self._git.line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+
+    def verify_signers(self, commit: str, signers: Iterable[CommitSigners]) -> None:
+        """A commit that is signed as the policy wants it.
+
+        Plan:
+            1. By one of each of `signers`, see `verify_commit_signature`.
+
+        Does not check: what `verify_commit` does.
+
+        Parameters:
+            commit: full object id of a commit that was verified.
+            signers: of the policy.
+
+        Raises:
+            PipesealError: as `verify_commit_signature`.
+        """
+        # 1.
+        for allowed in signers:
+            verify_commit_signature(self._path, commit, allowed, config=self._config)
 
     def _is_part(self, commit: str, tip: str) -> bool:
         try:

@@ -106,6 +106,7 @@ def sign_upload(
     # 1.
     commit = upload.revision.commit
     tree = clone.verify_commit(upload.revision)
+    clone.verify_signers(commit, upload.approved.limits.commit_signers)
     if upload.approved.tree and upload.approved.tree != tree:
         raise VerificationError(
             "commit.not_on_branch",

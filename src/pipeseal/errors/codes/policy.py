@@ -79,6 +79,59 @@ ROWS: tuple[Code, ...] = (
         "Build a commit of the branch; take `--depth` out of the git flags of agents with `branches` in their "
         "policy.",
     ),
+    # --- who signed the commit ---
+    Code(
+        "commit.not_signed",
+        "commit without a signature",
+        "The policy wants commits that certain people signed, and this one bears no signature.",
+        (
+            "its author does not sign commits",
+            "the merge was made by a web interface that signs with no key, or with one of its own",
+            "somebody tries to run a commit that nobody vouches for",
+        ),
+        "Sign the commit (`git commit -S`), or the merge that brings it.",
+    ),
+    Code(
+        "commit.bad_signature",
+        "commit whose signature is not right",
+        "The commit bears a signature that does not verify over it, or the repository has another object under its "
+        "id.",
+        ("the commit was rewritten by a tool that kept the old signature", "somebody changed the commit"),
+        "Look at the commit with `git verify-commit`, and sign it again.",
+    ),
+    Code(
+        "commit.signer_unknown",
+        "commit signed by somebody else",
+        "The commit is signed, and by no key that the policy's files name for signing commits now.",
+        (
+            "the signer's key is not in the file yet",
+            "an SSH key's `valid-before` has passed, or its `namespaces` leave out git",
+            "somebody tries to run a commit with their own signature",
+        ),
+        "If you trust the signer, add the key to `commit-signers` or `commit-keyring` of the policy.",
+    ),
+    Code(
+        "commit.signer_expired",
+        "commit signed with an expired key",
+        "The key that signed the commit, or the signature itself, is expired now.",
+        ("the signer prolonged the key, and the policy's file has the old copy", "an old commit is built again"),
+        "Put the signer's current public key into the policy's file, or sign a new commit.",
+    ),
+    Code(
+        "commit.signer_revoked",
+        "commit signed with a revoked key",
+        "The key that signed the commit is revoked.",
+        ("the signer replaced the key", "the key was lost or stolen"),
+        "Build a commit that is signed with a key that is believed. Find out what else the old key signed.",
+    ),
+    Code(
+        "commit.signers",
+        "those who may sign commits are not known",
+        "A file that says who may sign commits cannot be read or can be changed by others, or a program that checks "
+        "signatures is missing.",
+        ("the path in the policy is wrong", "gpg or ssh-keygen is not installed where the agent runs"),
+        "Mend what the message says; until then the jobs that need it are refused.",
+    ),
     Code(
         "plugin.differs",
         "plugin that is not the sealed one",
