@@ -223,7 +223,7 @@ class Workshop:
 
     def verified_seal(self, step: CommandStep) -> VerifiedSeal:
         keys = parse_verification_keys(self.public.encode())
-        return verify_seal(step.env[VARIABLE], keys, now=self.now, agent_tags=TAGS)
+        return verify_seal(step.env[VARIABLE], keys, now=self.now)
 
     def seal(self, step: CommandStep) -> dict[str, str | None]:
         """The build that a step is sealed for, as variables."""

@@ -105,8 +105,9 @@ class SignerServer:
             return
         thread = threading.Thread(target=self._talk, args=(connection, uid, is_supervisor, slots), daemon=True)
         with self._lock:
+            # Started under the lock: whoever closes the server finds only threads that run.
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def _talk(self, connection: socket.socket, uid: int, is_supervisor: bool, slots: threading.Semaphore) -> None:
         try:
