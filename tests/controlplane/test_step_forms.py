@@ -358,6 +358,10 @@ def test_jobs_behind_a_block_know_who_let_them_pass(
     path = f"/pipelines/demo/builds/1/jobs/{find_job(build, 'go')['id']}/unblock"
     assert running.api.rest("PUT", path, {} if said is None else {"unblocker": said}).status == 200
     assert unblockers(agent.run().env) == variables
+    gate = find_job(running.api.build(), "go")
+    assert gate["unblocked_at"] == gate["finished_at"] is not None
+    shown = None if gate["unblocked_by"] is None else {value for value in gate["unblocked_by"].values() if value}
+    assert shown == (None if said is None else {said if " " in said else said.lower()})
 
 
 def unblockers(env: dict[str, str]) -> dict[str, str]:
@@ -374,7 +378,8 @@ def test_who_unblocks_is_one_short_line(running: RunningServer, said: object) ->
     build = build_of(running, "steps: [{block: go, key: go}]")
     path = f"/pipelines/demo/builds/1/jobs/{find_job(build, 'go')['id']}/unblock"
     assert running.api.rest("PUT", path, {"unblocker": said}).status == 422
-    assert find_job(running.api.build(), "go")["state"] == "blocked"
+    gate = find_job(running.api.build(), "go")
+    assert (gate["state"], gate["unblocked_by"], gate["unblocked_at"]) == ("blocked", None, None)
 
 
 def test_a_step_tells_its_webhooks_how_its_jobs_ended(running: RunningServer, receiver: Receiver) -> None:

@@ -123,6 +123,14 @@ class JobRefusal(TypedDict):
     evidence: NotRequired[dict[str, str]]
 
 
+class Unblocker(TypedDict):
+    """Who let a block or input step pass, as far as they are known."""
+
+    id: str | None
+    name: str | None
+    email: str | None
+
+
 class Job(TypedDict):
     """A job. What stands behind `finished_at` is there for some types only: `script`, `manual`, `trigger`."""
 
@@ -144,6 +152,8 @@ class Job(TypedDict):
     finished_at: Time
     unblock_url: NotRequired[str]
     unblockable: NotRequired[bool]
+    unblocked_by: NotRequired[Unblocker | None]
+    unblocked_at: NotRequired[Time]
     prompt: NotRequired[Any]
     fields: NotRequired[Any]
     blocked_state: NotRequired[Any]

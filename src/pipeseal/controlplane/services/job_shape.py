@@ -9,6 +9,7 @@ import msgspec
 
 from pipeseal.controlplane.domain.agents import Rules
 from pipeseal.controlplane.domain.job import JobState
+from pipeseal.controlplane.domain.unblocker import decode_unblocker
 from pipeseal.controlplane.services.build_shape import organization_url, time_text
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
     if row["kind"] == "manual":
         shape["unblock_url"] = f"{build_url}/jobs/{row['id']}/unblock"
         shape["unblockable"] = row["state"] == JobState.BLOCKED
+        shape["unblocked_by"] = _unblocker(row["unblocked_by"])
+        shape["unblocked_at"] = time_text(row["finished_at"] if row["state"] == JobState.PASSED else None)
         shape |= _form(row["content"])
     if row["kind"] == "trigger":
         shape["triggered_build"] = _triggered_build(plane, row)
@@ -81,6 +84,13 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "retry_type": row["retry_kind"],
     }
     return shape
+
+
+def _unblocker(text: str | None) -> dict[str, str | None] | None:
+    if text is None:
+        return None
+    person = decode_unblocker(text)
+    return {"id": person.id or None, "name": person.name or None, "email": person.email or None}
 
 
 class _Form(msgspec.Struct):
