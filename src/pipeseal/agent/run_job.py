@@ -161,17 +161,18 @@ class JobRun:
                 raise MalformedInput(
                     "job.other", f"asked for job {self.job_id}, and the server answered with job {other}"
                 )
+            session_client = self._session_client
+            # Here, since a server can send a token that is none.
+            self.client = JobClient(
+                session_client.endpoint,
+                job.token or session_client.token,
+                transport=session_client.transport,
+                stop=threading.Event(),
+                on_failure=self._report_failure,
+            )
         except PipesealError as error:
             self._refuse_unread(error)
             return
-        session_client = self._session_client
-        self.client = JobClient(
-            session_client.endpoint,
-            job.token or session_client.token,
-            transport=session_client.transport,
-            stop=threading.Event(),
-            on_failure=self._report_failure,
-        )
         try:
             self.client.start_job(self.job_id, render_timestamp(self._context.clock.now()))
         except PipesealError as error:
