@@ -152,6 +152,7 @@ def running_server(
     settings: Settings = QUICK,
     *,
     clock: Clock | None = None,
+    steady: Callable[[], float] | None = None,
     database_url: str = "",
     object_store: str = "",
     tokens: Path | None = None,
@@ -159,7 +160,9 @@ def running_server(
     """A control plane in a thread, on a free port of loopback."""
     database_url = database_url or os.environ.get("PIPESEAL_SERVER_DATABASE_URL", "")
     listener = listen("127.0.0.1:0")
-    plane = open_plane(folder, settings, clock=clock, database_url=database_url, object_store=object_store)
+    plane = open_plane(
+        folder, settings, clock=clock, steady=steady, database_url=database_url, object_store=object_store
+    )
     plane.url = url_of(listener)
     ready = threading.Event()
     server = Server(plane, listener, lambda _url: ready.set())

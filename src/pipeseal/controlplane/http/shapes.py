@@ -38,6 +38,11 @@ def organization_shape(plane: ControlPlane) -> dict[str, Any]:
     }
 
 
+def _seen_at(plane: ControlPlane, session: Session) -> float:
+    """When an agent was last heard of, in seconds since the epoch."""
+    return plane.clock.now() - (plane.steady() - session.last_seen)
+
+
 def agent_shape(plane: ControlPlane, row: Row, session: Session | None) -> dict[str, Any]:
     """An agent; `session` is what memory holds of it, None when it is not connected."""
     tags = msgspec.json.decode(row["tags"], type=list[tuple[str, str]])
@@ -55,6 +60,6 @@ def agent_shape(plane: ControlPlane, row: Row, session: Session | None) -> dict[
         "paused": bool(row["paused"]),
         "paused_note": row["pause_note"] or None,
         "job": {"id": session.job_id} if session is not None and session.job_id else None,
-        "last_seen_at": None if session is None else render_timestamp(session.last_seen),
+        "last_seen_at": None if session is None else render_timestamp(_seen_at(plane, session)),
         "created_at": time_text(row["registered_at"]),
     }

@@ -92,7 +92,7 @@ async def accept_job(plane: ControlPlane, session: Session, job_id: str) -> JobA
     rows = await plane.database.write(claim)
     plane.dispatcher.discard(job_id)
     session.job_id = job_id
-    session.job_accepted_at = plane.clock.now()
+    session.job_accepted_at = plane.steady()
     plane.peers.holder(session.id)
     plane.dispatcher.wake(session)  # its stream was heard
     return await run_sized(len(rows.step["content"]), lambda: _assignment(plane, rows, session, token))

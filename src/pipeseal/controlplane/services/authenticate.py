@@ -75,7 +75,7 @@ async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     session = await plane.peers.find_session(digest_token(token))
     if session is None:  # 1
         raise unknown_token("session")
-    session.last_seen = plane.clock.now()
+    session.last_seen = plane.steady()
     if session.state == "lost":
         session.state = "connected"
         now = plane.now()

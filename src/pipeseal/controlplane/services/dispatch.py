@@ -29,10 +29,10 @@ class Session:
     """A connected agent.
 
     Parameters:
-        last_seen: seconds, by the server's clock, of its latest request.
+        last_seen: seconds, by the server's steady clock, of its latest request.
         state: `connected` or `lost`.
         job_id: the job in its hands.
-        job_seen_at: seconds, by the server's clock, at which its latest call for a job came here.
+        job_seen_at: seconds, by the server's steady clock, at which its latest call for a job came here.
         stopping: it has been told, or will be told, to disconnect.
         unheard: a stream was open to it, and what it said never reached the agent.
         question: its latest ping or stream; an older one has nothing more to say.

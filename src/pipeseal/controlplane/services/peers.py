@@ -54,7 +54,7 @@ def make_session(row: Row, *, last_seen: float) -> Session:
 
     Parameters:
         row: as `store.servers` gives it.
-        last_seen: seconds by the server's clock.
+        last_seen: seconds by the server's steady clock.
     """
     tags = frozenset((key, value) for key, value in msgspec.json.decode(row["tags"]))
     session = Session(
@@ -65,12 +65,16 @@ def make_session(row: Row, *, last_seen: float) -> Session:
         digest=row["token_digest"],
         last_seen=last_seen,
     )
-    update_session(session, row)
+    update_session(session, row, now=last_seen)
     return session
 
 
-def update_session(session: Session, row: Row) -> bool:
-    """Bring a session to what its row says; says whether a waiting agent should look again."""
+def update_session(session: Session, row: Row, *, now: float) -> bool:
+    """Bring a session to what its row says; says whether a waiting agent should look again.
+
+    Parameters:
+        now: seconds by the server's steady clock.
+    """
     before = (session.state, session.paused, session.stopping, session.ignored, session.job_id)
     session.state = row["state"]
     session.paused = bool(row["paused"])
@@ -79,8 +83,12 @@ def update_session(session: Session, row: Row) -> bool:
     session.ignored = bool(row["ignore_in_dispatches"])
     if session.job_id != row["held_job_id"]:
         session.job_id = row["held_job_id"]
-        session.job_accepted_at = (row["held_since"] or 0) / 1_000_000
+        session.job_accepted_at = now
     return before != (session.state, session.paused, session.stopping, session.ignored, session.job_id)
+
+
+def _noted_at(agent: Row) -> int:
+    return int(agent["last_seen_at"] or agent["registered_at"])
 
 
 class Peers:
@@ -94,9 +102,9 @@ class Peers:
         self._plane = plane
         self._channel: Channel | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._healed_at = 0.0
-        self._noted_at = 0.0
-        self._started_at = 0.0
+        self._healed_at = self._noted_at = -_MAX_PRESENCE_SECONDS  # by the steady clock
+        # When each agent was last noted as seen, and since when that is the latest note, by the steady clock.
+        self._notes: dict[str, tuple[int, float]] = {}
         self._is_listening = False
         self._in_doubt = False
 
@@ -112,7 +120,6 @@ class Peers:
 
     def start(self) -> None:
         """Begin to listen; what was missed before is looked up as soon as the channel stands."""
-        self._started_at = self._plane.clock.now()
         self._plane.database.on_doubt = lambda: self._plane.events.call(self._doubt)
         if not self.is_shared:
             return
@@ -217,7 +224,7 @@ class Peers:
             session.stopping = True
             self._plane.sessions.remove(session.id)
             return True
-        return update_session(session, row)
+        return update_session(session, row, now=self._plane.steady())
 
     async def find_session(self, digest: str) -> Session | None:
         """The session that a token opens, also when another server made it."""
@@ -239,8 +246,7 @@ class Peers:
         known = self._plane.sessions.get(row["id"])  # made while the row was read
         if known is not None:
             return known
-        seen = row["last_seen_at"] or row["registered_at"]
-        session = make_session(row, last_seen=seen / 1_000_000)
+        session = make_session(row, last_seen=self._plane.steady())
         self._plane.sessions.add(session)
         return session
 
@@ -257,7 +263,9 @@ class Peers:
         until = now + int(plane.settings.offer_timeout * _OFFER_SHARE * 1_000_000)
         try:
             free = await plane.database.write_apart(
-                lambda tx: servers.reserve_job(tx, job_id, session.id, now=now, until=until)
+                lambda tx: servers.reserve_job(
+                    tx, job_id, session.id, now=now, until=until, longest=self.longest_offer(now)
+                )
             )
         except PipesealError:
             plane.dispatcher.take_back(job_id)
@@ -268,13 +276,17 @@ class Peers:
             plane.dispatcher.discard(job_id)
         return free
 
+    def longest_offer(self, now: int) -> int:
+        """Until when an offer can last that was made under the same clock, or nearly; microseconds like `now`."""
+        return now + int(2 * self._plane.settings.offer_timeout * 1_000_000)
+
     async def keep_up(self) -> None:
         """What is due of the regular work: tell the database which agents live, and look for what was missed."""
         if self._in_doubt:
             await self.heal()
         if not self.is_shared:
             return
-        now = self._plane.clock.now()
+        now = self._plane.steady()
         if now - self._noted_at >= min(self._plane.settings.heartbeat_timeout / 4, _MAX_PRESENCE_SECONDS):
             await self._note_presence(now)
         if now - self._healed_at >= _HEAL_SECONDS:
@@ -295,15 +307,28 @@ class Peers:
     async def silent_agents(self) -> list[tuple[str, str]]:
         """Id and name of agents that no server has heard of for too long.
 
-        Nobody could reach servers that were all down: a server that has just started gives every agent its full time.
+        What counts is for how long no server has noted anything new, and not what time the notes say: clocks of
+        servers differ, and are put. Nobody could reach servers that were all down: to a server that has just started
+        every note is new, so every agent gets its full time.
         """
         timeout = self._plane.settings.heartbeat_timeout
-        now = self._plane.clock.now()
-        if now - self._started_at < timeout:
-            return []
-        before = self._plane.now() - int(timeout * 1_000_000)
-        rows = await self._plane.database.read(lambda tx: servers.silent_agents(tx, before))
-        return [(row["id"], row["name"]) for row in rows if not self._is_living(row["id"], now - timeout)]
+        before, now = self._notes, self._plane.steady()
+        rows = await self._plane.database.read(servers.connected_agents)
+        self._notes = {}
+        silent = []
+        for row in rows:
+            seen, since = before.get(row["id"], (-1, now))
+            if seen != _noted_at(row):
+                since = now
+            self._notes[row["id"]] = (_noted_at(row), since)
+            if now - since > timeout and not self._is_living(row["id"], now - timeout):
+                silent.append((row["id"], row["name"]))
+        return silent
+
+    def was_noted(self, agent: Row) -> bool:
+        """Whether an agent was noted as seen after `silent_agents` looked."""
+        seen, _ = self._notes.get(agent["id"], (-1, 0.0))
+        return seen != _noted_at(agent)
 
     def _is_living(self, agent_id: str, since: float) -> bool:
         """Whether this server has heard of an agent, and may not have told the database yet."""
@@ -313,7 +338,7 @@ class Peers:
     async def heal(self) -> None:
         """Read from the database what others may have said in vain, or a commit changed that seemed to fail."""
         plane = self._plane
-        self._healed_at = plane.clock.now()
+        self._healed_at = plane.steady()
         queued = set(plane.dispatcher.ready_ids())
         now = plane.now()
 
@@ -321,7 +346,7 @@ class Peers:
             return (
                 servers.agents_with_session(tx),
                 ready_jobs(tx),
-                servers.offered_jobs(tx, now),
+                servers.offered_jobs(tx, now, self.longest_offer(now)),
                 agent_store.tokens_of_kind(tx, Token.REGISTRATION.value),
                 agent_store.tokens_of_kind(tx, "api"),
             )
@@ -335,7 +360,7 @@ class Peers:
         if not self.is_shared:
             for agent_id in rows.keys() - {session.id for session in plane.sessions}:
                 # Registered, and never heard of it: it will be lost like any agent that is silent.
-                plane.sessions.add(make_session(rows[agent_id], last_seen=plane.clock.now()))
+                plane.sessions.add(make_session(rows[agent_id], last_seen=plane.steady()))
         for session in plane.sessions:
             row = rows.get(session.id)
             if row is None:
@@ -343,7 +368,7 @@ class Peers:
                     session.stopping = True
                     plane.sessions.remove(session.id)
                     plane.dispatcher.wake(session)
-            elif update_session(session, row):
+            elif update_session(session, row, now=self._healed_at):
                 plane.dispatcher.wake(session)
         free = [job for job in jobs if job.id not in offered]
         for job_id in queued - {job.id for job in free}:

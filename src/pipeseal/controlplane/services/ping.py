@@ -28,7 +28,7 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
         news = find_news(session)
         if news is not None:
             return news
-        if session.job_id is not None and plane.clock.now() - session.job_accepted_at > _ABANDONED_AFTER:
+        if session.job_id is not None and plane.steady() - session.job_accepted_at > _ABANDONED_AFTER:
             await end_abandoned_job(plane, session.id)
         may_work = not session.paused and not session.ignored and session.job_id is None
         job_id = plane.dispatcher.take(session) if may_work else None

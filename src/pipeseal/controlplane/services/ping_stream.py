@@ -129,7 +129,7 @@ def _is_open(plane: ControlPlane, session: Session) -> bool:
 def _is_silent(plane: ControlPlane, session: Session) -> bool:
     """Whether the job in an agent's hands has not been heard of here for long: the agent may have dropped it."""
     heard = max(session.job_accepted_at, session.job_seen_at)
-    return session.job_id is not None and plane.clock.now() - heard > _SILENT_AFTER
+    return session.job_id is not None and plane.steady() - heard > _SILENT_AFTER
 
 
 async def _find_fate(plane: ControlPlane, session: Session, job_id: str) -> _Fate:

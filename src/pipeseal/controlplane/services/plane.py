@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pipeseal.clock import Clock, SystemClock
 from pipeseal.controlplane.domain.identifiers import make_id
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
+from pipeseal.controlplane.services.clock_jumps import ClockJumps
 from pipeseal.controlplane.services.dispatch import Dispatcher, Sessions
 from pipeseal.controlplane.services.events import Events
 from pipeseal.controlplane.services.peers import Peers, make_session
@@ -85,6 +87,7 @@ class ControlPlane:
         settings: Settings,
         job_secret: bytes,
         clock: Clock,
+        steady: Callable[[], float],
         randomness: Callable[[int], bytes],
     ) -> None:
         self.folder = folder
@@ -96,6 +99,8 @@ class ControlPlane:
         self.url = settings.url
         self.job_secret = job_secret
         self.clock = clock
+        self.steady = steady
+        self.jumps = ClockJumps(self)
         self.randomness = randomness
         self.events = Events()
         self.sessions = Sessions()
@@ -108,7 +113,7 @@ class ControlPlane:
 
     def now(self) -> int:
         """Microseconds since the epoch, as the database keeps times."""
-        return int(self.clock.now() * 1_000_000)
+        return int((self.clock.now() - self.jumps.pending()) * 1_000_000)
 
     def new_id(self) -> str:
         """A new identifier."""
@@ -118,7 +123,7 @@ class ControlPlane:
         """Bind to the running event loop and take up what the database says: sessions and scheduled jobs."""
         self.events.bind()
         self.peers.start()
-        now = self.clock.now()
+        now = self.steady()
 
         def load(tx: Transaction) -> None:
             self.organization_id = agent_store.get_setting(tx, "organization_id") or ""
@@ -150,6 +155,7 @@ def open_plane(
     database_url: str = "",
     object_store: str = "",
     clock: Clock | None = None,
+    steady: Callable[[], float] | None = None,
     randomness: Callable[[int], bytes] = os.urandom,
 ) -> ControlPlane:
     """Open the data folder; on the first run make the database, the secret and the two tokens.
@@ -160,11 +166,13 @@ def open_plane(
         database_url: a PostgreSQL database, which other servers may share; empty: a file in the folder.
         object_store: where logs and artifacts lie, see `open_object_store`; empty: in the folder.
         clock: tells the time.
+        steady: seconds that nobody can put forward or back; of the computer, or of `clock` when that is given.
         randomness: gives random bytes.
 
     Raises:
         ConfigurationError: `server.data`, the folder cannot be used, or another server uses it.
     """
+    steady = steady or (time.monotonic if clock is None else clock.now)
     clock = clock or SystemClock()
     with ExitStack() as undo:
         lock = undo.enter_context(_lock_folder(folder))
@@ -188,6 +196,7 @@ def open_plane(
             if database.is_shared
             else _job_secret(folder / SECRET_FILE, randomness),
             clock=clock,
+            steady=steady,
             randomness=randomness,
         )
         undo.pop_all()

@@ -55,7 +55,7 @@ async def register_agent(plane: ControlPlane, token: str, request: RegisterReque
         tags=tags,
         priority=_read_priority(request.priority),
         digest=digest,
-        last_seen=plane.clock.now(),
+        last_seen=plane.steady(),
         ignored=request.ignore_in_dispatches,
     )
     now = plane.now()

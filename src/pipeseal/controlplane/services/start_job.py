@@ -56,5 +56,5 @@ async def job_state(plane: ControlPlane, job_id: str, token: str) -> JobStateMes
     job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
     session = plane.sessions.get(job["agent_id"] or "")
     if session is not None and session.job_id == job_id:
-        session.job_seen_at = plane.clock.now()
+        session.job_seen_at = plane.steady()
     return JobStateMessage(state=job["state"], id=job["id"])

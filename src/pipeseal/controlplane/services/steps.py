@@ -178,7 +178,8 @@ def _set_priority(tx: Transaction, plane: ControlPlane, build_id: str, step_id: 
         id=step_id,
     )
     ids = {row["id"] for row in tx.all("SELECT id FROM jobs WHERE step_id = :id", id=step_id)}
-    offered = offered_jobs(tx, plane.now())  # by any server; an offer that is on its way stays as it is
+    now = plane.now()
+    offered = offered_jobs(tx, now, plane.peers.longest_offer(now))  # by any server; these stay as they are
     queued = [job for job in job_store.ready_jobs(tx, build_id=build_id) if job.id in ids - offered]
     if queued:
         tx.after_commit(lambda: plane.events.call(_requeue(plane, queued)))

@@ -53,7 +53,7 @@ async def end_abandoned_job(plane: ControlPlane, agent_id: str) -> None:
 
 async def sweep(plane: ControlPlane) -> None:
     """Look once for agents that vanished and jobs that are overdue."""
-    seconds = plane.clock.now()
+    seconds = plane.steady()
     now = plane.now()
     silent = [
         (session.id, session.name)
@@ -97,9 +97,8 @@ async def sweep(plane: ControlPlane) -> None:
 
 
 def _was_seen(plane: ControlPlane, agent: Row) -> bool:
-    """Whether the database knows that an agent was heard of within its time; only shared databases are told."""
-    before = plane.now() - int(plane.settings.heartbeat_timeout * 1_000_000)
-    return plane.peers.is_shared and (agent["last_seen_at"] or agent["registered_at"]) >= before
+    """Whether another server has noted meanwhile that it heard of an agent; only shared databases are told."""
+    return plane.peers.is_shared and plane.peers.was_noted(agent)
 
 
 def _end_overdue(tx: Transaction, plane: ControlPlane, now: int) -> None:
@@ -130,6 +129,7 @@ async def _sweep_rounds(plane: ControlPlane) -> None:
     while True:
         await asyncio.sleep(plane.settings.sweep_interval)
         try:
+            await plane.jumps.follow()
             await plane.peers.keep_up()
             await sweep(plane)
             if rounds % 1000 == 0:

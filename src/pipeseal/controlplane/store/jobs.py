@@ -297,6 +297,14 @@ def held_jobs(tx: Transaction, agent_id: str) -> list[Row]:
     return tx.all("SELECT * FROM jobs WHERE agent_id = :agent_id AND finished_at IS NULL", agent_id=agent_id)
 
 
+def move_deadlines(tx: Transaction, microseconds: int) -> None:
+    """Put every deadline off by so much, or forward."""
+    tx.run(
+        "UPDATE jobs SET deadline_at = deadline_at + :microseconds WHERE deadline_at IS NOT NULL",
+        microseconds=microseconds,
+    )
+
+
 def overdue_jobs(tx: Transaction, now: int) -> list[Row]:
     """Jobs whose deadline has passed."""
     return tx.all("SELECT * FROM jobs WHERE deadline_at <= :now AND finished_at IS NULL", now=now)

@@ -45,23 +45,29 @@ def note_seen(tx: Transaction, agent_ids: Sequence[str], *, now: int) -> None:
     for start in range(0, len(agent_ids), _MAX_IDS):
         values = {f"id{number}": agent_id for number, agent_id in enumerate(agent_ids[start : start + _MAX_IDS])}
         names = ", ".join(f":{name}" for name in values)
-        tx.run(f"UPDATE agents SET last_seen_at = :now WHERE id IN ({names})", now=now, **values)  # noqa: S608  (names from the line above)
+        # Each note is another one than that before it, also when a clock was put back.
+        later = "CASE WHEN last_seen_at >= :now THEN last_seen_at + 1 ELSE :now END"
+        tx.run(f"UPDATE agents SET last_seen_at = {later} WHERE id IN ({names})", now=now, **values)  # noqa: S608  (names from the lines above)
 
 
-def silent_agents(tx: Transaction, before: int) -> list[Row]:
-    """Connected agents that no server has heard of since `before`."""
+def connected_agents(tx: Transaction) -> list[Row]:
+    """Agents that are thought to be there, and when they were noted as seen."""
     return tx.all(
-        "SELECT id, name FROM agents WHERE state = 'connected' AND token_digest IS NOT NULL "
-        "AND CASE WHEN last_seen_at IS NULL THEN registered_at ELSE last_seen_at END < :before",
-        before=before,
+        "SELECT id, name, registered_at, last_seen_at FROM agents "
+        "WHERE state = 'connected' AND token_digest IS NOT NULL"
     )
 
 
-def reserve_job(tx: Transaction, job_id: str, agent_id: str, *, now: int, until: int) -> bool:
-    """Offer a scheduled job to an agent, and to no other before `until`, by any server; says whether it was free."""
+def reserve_job(tx: Transaction, job_id: str, agent_id: str, *, now: int, until: int, longest: int) -> bool:
+    """Offer a scheduled job to an agent, and to no other before `until`, by any server; says whether it was free.
+
+    Parameters:
+        longest: an offer that lasts longer than this was made before a clock was put back, and counts no more.
+    """
     changed = tx.run(
         "UPDATE jobs SET offered_to = :agent_id, offered_until = :until WHERE id = :id AND state = 'scheduled' "
-        "AND (offered_until IS NULL OR offered_until <= :now OR offered_to = :agent_id)",
+        "AND (offered_until IS NULL OR offered_until <= :now OR offered_until > :longest OR offered_to = :agent_id)",
+        longest=longest,
         id=job_id,
         agent_id=agent_id,
         now=now,
@@ -75,7 +81,15 @@ def clear_offer(tx: Transaction, job_id: str) -> None:
     tx.run("UPDATE jobs SET offered_to = NULL, offered_until = NULL WHERE id = :id", id=job_id)
 
 
-def offered_jobs(tx: Transaction, now: int) -> set[str]:
-    """The scheduled jobs that some server has on offer to an agent."""
-    rows = tx.all("SELECT id FROM jobs WHERE state = 'scheduled' AND offered_until > :now", now=now)
+def offered_jobs(tx: Transaction, now: int, longest: int) -> set[str]:
+    """The scheduled jobs that some server has on offer to an agent.
+
+    Parameters:
+        longest: until when an offer may last; one that lasts longer counts no more, see `reserve_job`.
+    """
+    rows = tx.all(
+        "SELECT id FROM jobs WHERE state = 'scheduled' AND offered_until > :now AND offered_until <= :longest",
+        now=now,
+        longest=longest,
+    )
     return {row["id"] for row in rows}
