@@ -28,7 +28,7 @@ from pipeseal.agent.job_control import SessionControl
 from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.ledger.ledger import Ledger
-from pipeseal.agent.ledger.started import StartedJob, claim_job
+from pipeseal.agent.ledger.started import StartedJob, claim_job, withdraw_job
 from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.plan import JobPlan, plan_job
@@ -249,18 +249,19 @@ class JobRun:
     ) -> _Outcome:
         settings = self._context.settings
         scratch = Scratch(self._context.guardian)
+        ledger, started = self._context.ledger, None
         try:
             _check_supported(decision)
             plan = self._plan(decision, access)
             environment = plan.environment
             files = _write_files(plan, scratch.folder)
+            now = self._context.clock.now()
+            started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
             asked = {**self._context.base, **files, **_job_access(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
-            now = self._context.clock.now()
-            ledger = self._context.ledger
-            started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
         except VerificationError as error:
             scratch.close()
+            withdraw_job(started, ledger)
             if self._cancellation.why is not None:
                 return self._cancelled(log, Ended(-1))
             self._note(decision, job, _finding_of(error), refused=True)
@@ -379,6 +380,9 @@ class JobRun:
         if found is None:
             return _Outcome(ended, signal_reason)
         self._log.refused(f"Refused job {self.job_id}", [str(found), "its command was not run"], code=found.code)
+        session.log.lines(
+            f"+++ ⛔ refused[{found.code}]: {escape_control(str(found))}\nmore: pipeseal explain {found.code}"
+        )
         return _Outcome(Ended(-1), "agent_refused", Refusal(code=found.code, message=str(found)))
 
     @staticmethod

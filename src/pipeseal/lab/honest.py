@@ -105,6 +105,11 @@ KINDS: dict[str, Kind] = {
         permutation={"": "alpine"},
     ),
     "parallel": Kind(step=_rest(parallelism=2), parallel=0),
+    # By how often they may start: once on whatever agent; twice; once for each index.
+    "exclusive": Kind(step=_rest(concurrency=1, concurrency_group="deploy")),
+    "retried": Kind(step=_rest(retry={"automatic": {"limit": 1}, "manual": False})),
+    "once-each": Kind(step=_rest(parallelism=2, retry={"manual": False}), parallel=0),
+    "static-seal": Kind(proof="static-seal", step=_plain),
     "secrets": Kind(step=_other(key="secrets", secrets=[Secret("deploy-key", "DEPLOY_KEY")])),
     "variable": Kind(step=_other(key="deploy", command='scripts/test "$TARGET"')),
     "bound": Kind(proof="bound", step=_plain, pipeline="legacy"),

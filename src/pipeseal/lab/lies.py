@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ def strip_signature(command: str) -> Lie:
     def lie(job: Job) -> Job:
         edited = edit(job)
         return {**edited, "step": {name: value for name, value in edited["step"].items() if name != "signature"}}
+
+    return lie
+
+
+def another_try(**variables: str | None) -> Lie:
+    """The same job once more, under an id of its own, as a retry has; with other variables."""
+
+    def lie(job: Job) -> Job:
+        job_id = str(uuid.uuid4())
+        return {**set_env(BUILDKITE_JOB_ID=job_id, **variables)(job), "id": job_id}
 
     return lie
 

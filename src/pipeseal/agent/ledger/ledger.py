@@ -114,6 +114,10 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    def withdraw(self, start: Start) -> None:
+        """Take back a claim of this agent's own, of a job of which nothing started. Raises as `insert`."""
+
+    @abstractmethod
     def look(self, place: str, job_id: str) -> Seen:
         """What is there of a place and a job. Raises as `insert`."""
 

@@ -8,7 +8,17 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from pipeseal.agent.ledger.ledger import PATIENCE_SECONDS, Ledger, NewStart, Seen, Start
-from pipeseal.agent.ledger.rows import DROP, DROPPED, INSERT, NOTE_DROP, OF_JOB, OF_PLACE, SCHEMA_VERSION, schema
+from pipeseal.agent.ledger.rows import (
+    DROP,
+    DROPPED,
+    INSERT,
+    NOTE_DROP,
+    OF_JOB,
+    OF_PLACE,
+    SCHEMA_VERSION,
+    WITHDRAW,
+    schema,
+)
 from pipeseal.errors import ConfigurationError, Unavailable, VerificationError
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -95,6 +105,14 @@ class PostgresLedger(Ledger):
         found = self._all(_INSERT, **row._asdict())
         return found[0] if found else None
 
+    def withdraw(self, start: Start) -> None:
+        """See `Ledger`."""
+        try:
+            with self._lock:
+                self._connected().execute(_WITHDRAW, start._asdict())
+        except psycopg.Error as error:
+            raise self._translate(error) from None
+
     def look(self, place: str, job_id: str) -> Seen:
         """See `Ledger`."""
         # Three snapshots: a row that comes in between makes a refusal that is as right as a moment later.
@@ -145,7 +163,7 @@ def _translated(sql: str) -> bytes:
 
 
 _INSERT, _OF_PLACE, _OF_JOB = _translated(INSERT), _translated(OF_PLACE), _translated(OF_JOB)
-_NOTE_DROP, _DROP = _translated(NOTE_DROP), _translated(DROP)
+_NOTE_DROP, _DROP, _WITHDRAW = _translated(NOTE_DROP), _translated(DROP), _translated(WITHDRAW)
 
 
 def _words(error: Exception) -> str:

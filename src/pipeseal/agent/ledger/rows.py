@@ -16,6 +16,7 @@ ON CONFLICT DO NOTHING
 RETURNING number, attempt, job_id, agent, started_at, nonce
 """
 
+WITHDRAW: Final = "DELETE FROM pipeseal_starts WHERE number = :number AND nonce = :nonce"
 _COLUMNS: Final = "number, attempt, job_id, agent, started_at, nonce"
 OF_PLACE: Final = f"SELECT {_COLUMNS} FROM pipeseal_starts WHERE place = :place ORDER BY attempt"  # noqa: S608  (our own)
 OF_JOB: Final = f"SELECT {_COLUMNS} FROM pipeseal_starts WHERE job_id = :job_id"  # noqa: S608  (our own text)

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeseal.agent.ledger.ledger import PATIENCE_SECONDS, Ledger, NewStart, Seen, Start
-from pipeseal.agent.ledger.rows import DROP, DROPPED, INSERT, NOTE_DROP, OF_JOB, OF_PLACE, SCHEMA_VERSION, schema
+from pipeseal.agent.ledger.rows import (
+    DROP,
+    DROPPED,
+    INSERT,
+    NOTE_DROP,
+    OF_JOB,
+    OF_PLACE,
+    SCHEMA_VERSION,
+    WITHDRAW,
+    schema,
+)
 from pipeseal.errors import ConfigurationError, PipesealError
 from pipeseal.policy.files import check_only_ours
 
@@ -91,6 +101,15 @@ class SqliteLedger(Ledger):
         except (sqlite3.Error, OSError) as error:
             raise self._translate(error) from None
         return Start(*found[0]) if found else None
+
+    def withdraw(self, start: Start) -> None:
+        """See `Ledger`."""
+        try:
+            self._check_identity()
+            with self._lock:
+                self._connection.execute(WITHDRAW, start._asdict())
+        except (sqlite3.Error, OSError) as error:
+            raise self._translate(error) from None
 
     def look(self, place: str, job_id: str) -> Seen:
         """See `Ledger`."""

@@ -72,3 +72,18 @@ def claim_job(
             raise
         raise VerificationError(error.code, error.message, help=error.help, evidence=error.evidence) from None
     return StartedJob(maker=_MAKER, plan=plan, start=start)
+
+
+def withdraw_job(started: StartedJob | None, ledger: Ledger | None) -> None:
+    """Take the claim back of a job of which nothing started, since the operator's own hook refused it.
+
+    Parameters:
+        started: the job; None when nothing was claimed.
+        ledger: where it was claimed.
+    """
+    if started is None or started.start is None or ledger is None:
+        return
+    try:
+        ledger.withdraw(started.start)
+    except PipesealError:
+        pass  # then it counts as a start, which errs on the safe side
