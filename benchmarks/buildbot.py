@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -45,6 +44,7 @@ class Buildbot(AbstractContextManager["Buildbot"]):
         self._workers = workers
         self._env = dict(space.env)
         self._builders: dict[str, int] = {}
+        self._http: http.client.HTTPConnection | None = None
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Buildbot:
@@ -76,14 +76,11 @@ class Buildbot(AbstractContextManager["Buildbot"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
+        if self._http is not None:
+            self._http.close()
         for process in self.processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # nothing of it is kept, and its leave-taking is slow
+            process.wait()
 
     @property
     def database(self) -> Path:
@@ -132,9 +129,7 @@ class Buildbot(AbstractContextManager["Buildbot"]):
 
     def read(self, path: str, *, missing: bytes | None = None) -> bytes:
         """What is at `path` below the API; `missing` when there is nothing, if that is given."""
-        self._http.request("GET", f"/api/v2{path}")
-        answer = self._http.getresponse()
-        content = answer.read()
+        answer, content = self._ask("GET", path)
         if answer.status == 404 and missing is not None:
             return missing
         if answer.status != 200:
@@ -145,18 +140,24 @@ class Buildbot(AbstractContextManager["Buildbot"]):
         """A decoded answer of the API."""
         if method == "GET":
             return json.loads(self.read(path))
-        self._http.request(method, f"/api/v2{path}", json.dumps(body), {"Content-Type": "application/json"})
-        answer = self._http.getresponse()
-        content = answer.read()
+        answer, content = self._ask(method, path, json.dumps(body))
         if answer.status != 200:
             raise CommandFailed(f"Buildbot answered {method} {path} with {answer.status}: {content[:300]!r}")
         return json.loads(content)
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> tuple[http.client.HTTPResponse, bytes]:
+        assert self._http is not None, "Buildbot was not started"
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        self._http.request(method, f"/api/v2{path}", body, headers)
+        answer = self._http.getresponse()
+        return answer, answer.read()
 
     def _find_builders(self) -> bool:
         try:
             found = self.call("GET", "/builders")["builders"]
         except (OSError, http.client.HTTPException, CommandFailed):
-            self._http.close()
+            if self._http is not None:
+                self._http.close()  # asking again connects again
             return False
         self._builders = {builder["name"]: builder["builderid"] for builder in found}
         return set(self._builders) == set(self._commands)

@@ -54,7 +54,7 @@ class Target:
     def show(self, factor: float, unit: str) -> str:
         """The target as text, such as `<=0.5x` or `<=40MB`."""
         shown = [f"<={self.ratio:.3g}x"] if self.ratio is not None else []
-        shown += [f"<={self.limit * factor:.3g}{unit}"] if self.limit is not None else []
+        shown += [f"<={self.limit * factor:.4g}{unit}"] if self.limit is not None else []
         return " ".join(shown)
 
 

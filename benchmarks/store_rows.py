@@ -227,7 +227,7 @@ def measure_job_size(space: Workspace) -> tuple[Row, ...]:
             wait_for_all(rest, "noop")
 
         database = server.data / "control-plane.sqlite"
-        ours = _growth(space, database, run, count)
+        ours = _growth(database, run, count)
         with closing(sqlite3.connect(database)) as connection:
             (text,) = connection.execute("SELECT avg(length(content)) FROM steps WHERE kind <> 'group'").fetchone()
         peer = None
@@ -242,7 +242,7 @@ def measure_job_size(space: Workspace) -> tuple[Row, ...]:
                     buildbot.force("noop")
                 buildbot.wait_for_builds("noop", builds)
 
-            peer = _growth(space, buildbot.database, run_theirs, count // 5)
+            peer = _growth(buildbot.database, run_theirs, count // 5)
     rows = Pairs(_single(ours[0]), _single(peer[0]) if peer else None, 1.0)
     size = Pairs(_single(ours[1] - text), _single(peer[1]) if peer else None, 1.0)
     return (
@@ -255,19 +255,22 @@ def _single(amount: float) -> Series:
     return Series([Sample(amount, 0.0, 0)])
 
 
-def _growth(space: Workspace, database: Path, run: Callable[[], None], count: int) -> tuple[float, float]:
+def _growth(database: Path, run: Callable[[], None], count: int) -> tuple[float, float]:
     """Rows and bytes that a database grows by for each of `count` jobs; the first jobs make what is made once."""
     run()
-    rows, size = _measure(space, database)
+    rows, size = _measure(database)
     run()
-    more_rows, more_size = _measure(space, database)
+    more_rows, more_size = _measure(database)
     return (more_rows - rows) / count, (more_size - size) / count
 
 
-def _measure(space: Workspace, database: Path) -> tuple[int, int]:
-    copy = space.fresh("copy")
+def _measure(database: Path) -> tuple[int, int]:
+    """Rows of all tables, and bytes in the cells of all tables and indexes."""
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("VACUUM INTO ?", (str(copy),))
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = sum(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables)
-    return rows, copy.stat().st_size
+        try:
+            (size,) = connection.execute("SELECT sum(payload) FROM dbstat").fetchone()
+        except sqlite3.OperationalError as error:
+            raise CommandFailed(f"this SQLite cannot say how large tables are: {error}") from error
+    return rows, size
