@@ -123,6 +123,7 @@ def server(
     from pipeseal.controlplane.http.connections import ConnectionLimits, allowed_connections
     from pipeseal.controlplane.http.serve import Server, url_of
     from pipeseal.controlplane.http.serve import listen as bind
+    from pipeseal.controlplane.services.accounts import make_first_link
     from pipeseal.controlplane.services.plane import API_FILE, REGISTRATION_FILE, Settings, open_plane
 
     parse_networks(notify_network)  # what is wrong with it is said now
@@ -164,10 +165,13 @@ def server(
         plane = open_plane(folder, settings, database_url=database_url, object_store=object_store)
         local = url_of(listener)
         plane.url = plane.url or local
+        first = make_first_link(plane)
 
         def ready(_url: str) -> None:
             click.echo(f"Agent token   {folder / REGISTRATION_FILE}", err=True)
             click.echo(f"API token     {folder / API_FILE}", err=True)
+            if first is not None:
+                click.echo(f"First sign-in {plane.url}/welcome#{first}   (works once, for two days)", err=True)
             click.echo(f"Listening on {local}")  # click flushes
 
         connections = ConnectionLimits(max_connections=allowed_connections(max_connections))

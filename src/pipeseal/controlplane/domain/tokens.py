@@ -16,6 +16,8 @@ from pipeseal.agentapi.routes import Token
 
 PREFIXES: dict[Token, str] = {Token.REGISTRATION: "psrt_", Token.SESSION: "psag_", Token.JOB: "psjb_"}
 API_PREFIX = "psua_"
+WEB_PREFIX = "psws_"
+LINK_PREFIX = "psln_"
 
 Randomness = Callable[[int], bytes]
 

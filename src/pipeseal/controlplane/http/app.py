@@ -22,6 +22,7 @@ from pipeseal.controlplane.http.openapi.routes import openapi_routes
 from pipeseal.controlplane.http.ping_stream import ping_stream_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
+from pipeseal.controlplane.http.sessions import session_routes
 from pipeseal.controlplane.http.webhooks import webhook_routes
 from pipeseal.controlplane.services.chores import do_chores
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -44,6 +45,7 @@ def all_routes(plane: ControlPlane) -> list[Route]:
         *graphql_routes(plane),
         *rest_routes(plane),
         *webhook_routes(plane),
+        *session_routes(plane),
         *openapi_routes(),
         Route("/healthz", healthz),
     ]

@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from pipeseal.controlplane.http.bodies import bearer, read_json
 from pipeseal.controlplane.http.respond import render
-from pipeseal.controlplane.services.authenticate import not_found, verify_api_token
+from pipeseal.controlplane.services.accounts import verify_program
+from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.pipelines import update_pipeline
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import builds as build_store
@@ -56,11 +57,12 @@ def graphql_routes(plane: ControlPlane) -> list[Route]:
     """The endpoint; it takes the API token, as `Authorization: Bearer ...`."""
 
     async def execute(request: Request) -> Response:
-        verify_api_token(plane, bearer(request, "Bearer"))
+        reader = await verify_program(plane, bearer(request, "Bearer"))
         asked = await read_json(request, GraphqlRequest, plane.settings.limits.max_upload_bytes)
         operation = _OPERATIONS.get(_squeeze(asked.query))
         if operation is None:
             return _failed("this server knows two GraphQL operations, GetPipeline and UpdatePipeline, and no other")
+        reader.need("read_pipelines" if operation is _get_pipeline else "write_pipelines")
         try:
             return render({"data": await operation(plane, asked.variables)})
         except MalformedInput as error:

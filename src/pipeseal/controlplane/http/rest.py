@@ -11,16 +11,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings
-from pipeseal.controlplane.http.bodies import bearer, read_json
+from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
+from pipeseal.controlplane.http.readers import read_reader, reader_of
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
 from pipeseal.controlplane.http.rest_bodies import NewPipeline, PauseBody, PipelineChanges
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
+from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
 from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
+from pipeseal.controlplane.http.scopes import NEEDED
 from pipeseal.controlplane.http.shapes import agent_shape, organization_shape, pipeline_shape
 from pipeseal.controlplane.services import pipelines
-from pipeseal.controlplane.services.authenticate import not_found, verify_api_token
+from pipeseal.controlplane.services.authenticate import missing_token, not_found
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.register_agent import pause_agent, stop_agent
 from pipeseal.controlplane.store import agents as agent_store
@@ -29,18 +32,6 @@ from pipeseal.errors import MalformedInput
 
 PREFIX = "/v2"
 ORGANIZATION = "/organizations/{organization}"
-SCOPES = (
-    "read_agents",
-    "write_agents",
-    "read_artifacts",
-    "read_builds",
-    "write_builds",
-    "read_build_logs",
-    "read_job_env",
-    "read_organizations",
-    "read_pipelines",
-    "write_pipelines",
-)
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
@@ -130,10 +121,11 @@ async def _list_organizations(plane: ControlPlane, request: Request) -> Response
     return render_page(plane, request, page, cut_page(page, [organization_shape(plane)]))
 
 
-async def _show_access_token(plane: ControlPlane, request: Request) -> Response:
-    digest = verify_api_token(plane, bearer(request, "Bearer"))
-    # An API token may do everything that is offered, in the ecosystem's words for it.
-    return render({"uuid": str(UUID(digest[:32])), "scopes": list(SCOPES)})
+async def _show_access_token(_plane: ControlPlane, request: Request) -> Response:
+    reader = reader_of(request)
+    if reader.kind != "token":
+        raise missing_token("Bearer")
+    return render({"uuid": str(UUID(reader.id[:32])), "scopes": sorted(reader.scopes)})
 
 
 # Method, path below `/v2/organizations/{organization}`, handler.
@@ -146,6 +138,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     *BUILD_ENDPOINTS,
     *ARTIFACT_ENDPOINTS,
     *SCHEDULING_ENDPOINTS,
+    *MEMBER_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),
@@ -164,13 +157,24 @@ OUTER_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
 
 def rest_routes(plane: ControlPlane) -> list[Route]:
     """The endpoints of the REST API."""
-    rows = [*OUTER_ENDPOINTS, *((method, ORGANIZATION + path, handler) for method, path, handler in ENDPOINTS)]
-    return [Route(PREFIX + path, _bound(plane, handler), methods=[method]) for method, path, handler in rows]
+    rows = [
+        *((method, path, path, handler) for method, path, handler in OUTER_ENDPOINTS),
+        *((method, path, ORGANIZATION + path, handler) for method, path, handler in ENDPOINTS),
+    ]
+    return [
+        Route(PREFIX + whole, _bound(plane, NEEDED[f"{method} {path}"], handler), methods=[method])
+        for method, path, whole, handler in rows
+    ]
 
 
-def _bound(plane: ControlPlane, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _bound(plane: ControlPlane, scope: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        verify_api_token(plane, bearer(request, "Bearer"))
+        reader = await read_reader(plane, request)
+        if reader.kind == "anonymous":
+            raise missing_token("Bearer")
+        if scope:
+            reader.need(scope)
+        request.state.reader = reader
         if request.path_params.get("organization", plane.settings.organization) != plane.settings.organization:
             raise not_found("such organisation")
         return await handler(plane, request)

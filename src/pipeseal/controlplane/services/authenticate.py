@@ -44,23 +44,6 @@ def verify_registration_token(plane: ControlPlane, token: str) -> str:
     return digest
 
 
-def verify_api_token(plane: ControlPlane, token: str) -> str:
-    """The digest of an API token.
-
-    Plan:
-        1. Its digest is among the stored ones.
-
-    Does not check: what the holder may do; an API token may do everything the REST API offers.
-
-    Raises:
-        VerificationError: `access.unknown_token`.
-    """
-    digest = digest_token(token)
-    if digest not in plane.api_digests:  # 1
-        raise unknown_token("API")
-    return digest
-
-
 async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     """The session of an agent; an agent that was lost and comes back is connected again.
 

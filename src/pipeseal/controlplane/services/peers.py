@@ -342,19 +342,18 @@ class Peers:
         queued = set(plane.dispatcher.ready_ids())
         now = plane.now()
 
-        def look(tx: Transaction) -> tuple[list[Row], list[ReadyJob], set[str], dict[str, str], dict[str, str]]:
+        def look(tx: Transaction) -> tuple[list[Row], list[ReadyJob], set[str], dict[str, str]]:
             return (
                 servers.agents_with_session(tx),
                 ready_jobs(tx),
                 servers.offered_jobs(tx, now, self.longest_offer(now)),
                 agent_store.tokens_of_kind(tx, Token.REGISTRATION.value),
-                agent_store.tokens_of_kind(tx, "api"),
             )
 
         # A server alone knows best what it has just changed: it looks in line with its own writing transactions, so
         # that what it reads is not older than what it remembers.
         ask = plane.database.read if self.is_shared else plane.database.write
-        agents, jobs, offered, plane.registration_digests, plane.api_digests = await ask(look)
+        agents, jobs, offered, plane.registration_digests = await ask(look)
         self._in_doubt = False
         rows = {row["id"]: row for row in agents}
         if not self.is_shared:

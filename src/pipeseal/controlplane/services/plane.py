@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import IO
 
 from pipeseal.agentapi.routes import Token
 from pipeseal.clock import Clock, SystemClock
+from pipeseal.controlplane.domain.attempts import SignIns
 from pipeseal.controlplane.domain.identifiers import make_id
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
@@ -33,6 +35,7 @@ DATABASE_FILE = "control-plane.sqlite"
 REGISTRATION_FILE = "agent-token"
 API_FILE = "api-token"
 STORE_ID_KEY = "store-id"
+_GIVEN_TOKEN = re.compile(r"[A-Za-z0-9_-]{40,500}")
 SECRET_FILE = "job-token-secret"  # noqa: S105  (a file name)
 
 
@@ -106,9 +109,9 @@ class ControlPlane:
         self.sessions = Sessions()
         self.peers = Peers(self)
         self.dispatcher = Dispatcher(settings.offer_timeout, self.peers.ready, self.peers.gone)
+        self.sign_ins = SignIns()
         self.organization_id = ""
         self.registration_digests: dict[str, str] = {}
-        self.api_digests: dict[str, str] = {}
         self._lock = lock
 
     def now(self) -> int:
@@ -128,7 +131,6 @@ class ControlPlane:
         def load(tx: Transaction) -> None:
             self.organization_id = agent_store.get_setting(tx, "organization_id") or ""
             self.registration_digests = agent_store.tokens_of_kind(tx, Token.REGISTRATION.value)
-            self.api_digests = agent_store.tokens_of_kind(tx, "api")
             for row in servers.agents_with_session(tx):
                 # Nobody could reach a server that was down: every agent gets its full time again.
                 session = make_session(row, last_seen=now)
@@ -300,12 +302,35 @@ def _first_run(
     ):
         if agent_store.tokens_of_kind(tx, kind):
             continue
-        token = make_token(prefix, randomness)
-        agent_store.insert_token(
-            tx, digest=digest_token(token), kind=kind, description="made on the first run", now=now
+        given = _given_token(folder / name)
+        token = given or make_token(prefix, randomness)
+        agent_store.insert_token(tx, digest=digest_token(token), kind=kind, description="of the first run", now=now)
+        # Written before the commit: a file without its digest is taken up on the next start; never the reverse.
+        if given is None:
+            write_private(folder / name, token.encode() + b"\n")
+
+
+def _given_token(path: Path) -> str | None:
+    """The token that was put into a new data folder, or left there by a start that went wrong; None when none was.
+
+    Raises:
+        ConfigurationError: `server.data`: it is too short to be one that nobody can guess.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "server.data", f"cannot read {path}: {error}", help="let the server read its data folder"
+        ) from error
+    if not _GIVEN_TOKEN.fullmatch(token):
+        raise ConfigurationError(
+            "server.data",
+            f"{path} does not hold a token: 40 to 500 letters, digits, dashes and underscores, and nothing else",
+            help="remove the file, and the server makes a token; or put in what `openssl rand -hex 32` says",
         )
-        # Written before the commit: a file without its digest is replaced on the next start; never the reverse.
-        write_private(folder / name, token.encode() + b"\n")
+    return token
 
 
 def _job_secret(path: Path, randomness: Callable[[int], bytes]) -> bytes:

@@ -31,13 +31,15 @@ _SCHEMES = {
 }
 _REFUSALS = {
     401: "There is no token, or one that opens nothing here.",
-    403: "The token belongs to something else.",
+    403: "The token belongs to something else, or may not do this.",
     404: "There is no such thing.",
     409: "Something else is the case by now.",
+    410: "It worked once, and does no more.",
     413: "It is larger than the limit.",
     416: "There are no such bytes.",
     422: "What is asked makes no sense, or not in this state.",
     423: "Not yet; ask again after `Retry-After` seconds.",
+    429: "Too many failed attempts; ask again after `Retry-After` seconds.",
     503: "The database or the object store cannot be reached; ask again.",
 }
 _NAMES = {
@@ -51,6 +53,8 @@ _NAMES = {
     "artifact_id": "Id of the artifact.",
     "schedule_id": "Id of the schedule.",
     "webhook_id": "Id of the webhook.",
+    "member_id": "Id of the member.",
+    "token_id": "Id of the token, the beginning of its digest.",
     "context": "Context of the annotation.",
     "step": "Id or key of the step.",
     "key": "Name of the secret.",
@@ -109,7 +113,9 @@ def make_document(server_url: str = "/") -> dict[str, Any]:
             "title": "Pipeseal control plane",
             "version": __version__,
             "description": "What `pipeseal server` serves: the Agent API below `/v3`, the REST API below `/v2`, and "
-            "what other programs need. Nothing that a control plane says is believed by the agents.",
+            "what other programs need. Nothing that a control plane says is believed by the agents. "
+            "Whatever is not served is answered 404, other methods 405, an address with a NUL character 422, and one "
+            "connection too many 503.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": server_url}],

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeseal.agentapi.ping_stream import CONTENT_TYPES, STREAM_PATH
 from pipeseal.controlplane.http import answers as shown
-from pipeseal.controlplane.http import graphql
+from pipeseal.controlplane.http import graphql, sessions
 from pipeseal.controlplane.http.openapi.operation import TEXT, Answer, Operation, Parameter, Proof
 from pipeseal.controlplane.services import oidc
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
@@ -36,6 +36,32 @@ _DOWNLOAD = {
     "Content-Disposition": "Its name; it is never shown as a page.",
 }
 OTHER_OPERATIONS: dict[str, Operation] = {
+    "GET /session": Operation(
+        "show_session",
+        "Who is signed in in this browser.",
+        Proof.ADDRESS,
+        {200: Answer("What the pages need to know.", sessions.SessionFacts)},
+        (503,),
+    ),
+    "POST /session": Operation(
+        "sign_in",
+        "Sign a browser in; for the server's own pages.",
+        Proof.ADDRESS,
+        {204: Answer("It has a cookie.")},
+        (403, 413, 422, 429, 503),
+        body=sessions.SignInBody,
+    ),
+    "DELETE /session": Operation(
+        "sign_out", "Sign a browser out.", Proof.ADDRESS, {204: Answer("The cookie is gone.")}, (403, 503)
+    ),
+    "POST /session/link": Operation(
+        "use_link",
+        "Make the account of a link, or choose another password with it, and sign in.",
+        Proof.ADDRESS,
+        {204: Answer("It has a cookie.")},
+        (403, 410, 413, 422, 503),
+        body=sessions.LinkBody,
+    ),
     f"POST {STREAM_PATH}": Operation(
         "stream_pings",
         "What to do next, told as it happens: gRPC messages on a stream that stays open.",
@@ -57,7 +83,7 @@ OTHER_OPERATIONS: dict[str, Operation] = {
         "Send a part of an artifact, to an address that `create_artifacts` gave.",
         Proof.ADDRESS,
         {200: Answer("It is kept.", headers={"ETag": "For `update_artifacts`."})},
-        (403, 404, 409, 413, 422, 503),
+        (403, 404, 409, 413, 503),
         form=("application/octet-stream", _FILE),
     ),
     f"GET /artifacts/{DOWNLOAD}{_LINK.replace('{part}', '0')}": Operation(
@@ -92,7 +118,7 @@ OTHER_OPERATIONS: dict[str, Operation] = {
         "The two operations that signing tools need, `GetPipeline` and `UpdatePipeline`.",
         Proof.API,
         {200: Answer("Data or errors.", GraphqlAnswer)},
-        (401, 413, 422, 503),
+        (401, 403, 413, 422, 503),
         body=graphql.GraphqlRequest,
     ),
     "POST /webhooks/{provider}/{token}": Operation(

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeseal.controlplane.http import answers as shown
 from pipeseal.controlplane.http import rest_bodies as sent
+from pipeseal.controlplane.http import rest_members as members
 from pipeseal.controlplane.http.openapi.operation import FLAG, TEXT, Answer, Operation, Parameter, Proof, whole
 from pipeseal.controlplane.http.paging import MAX_PAGE
 from pipeseal.controlplane.http.rest import ORGANIZATION
@@ -38,14 +39,14 @@ _GONE = Answer("Done.")
 
 def _get(name: str, summary: str, type_: Any, refusals: tuple[int, ...] = (), **more: Any) -> Operation:
     answers = more.pop("answers", None) or {200: Answer("As it is now.", type_)}
-    return Operation(name, summary, Proof.API, answers, (401, *refusals, 404, 503), **more)
+    return Operation(name, summary, Proof.API, answers, (401, 403, *refusals, 404, 503), **more)
 
 
 def _list(
     name: str, summary: str, type_: Any, refusals: tuple[int, ...] = (), parameters: tuple[Parameter, ...] = ()
 ) -> Operation:
     answer = Answer("A page.", list[type_], headers={"Link": "To the first, previous and next page (RFC 8288)."})
-    refused = (401, *refusals, 422, 503)
+    refused = (401, 403, *refusals, 422, 503)
     return Operation(name, summary, Proof.API, {200: answer}, refused, parameters=(*_PAGES, *parameters), pages=True)
 
 
@@ -53,7 +54,9 @@ def _change(
     name: str, summary: str, type_: Any = None, refusals: tuple[int, ...] = (), *, status: int = 200, **more: Any
 ) -> Operation:
     answer = Answer("Done.", type_) if type_ is not None else _GONE
-    return Operation(name, summary, Proof.API, {status if type_ else 204: answer}, (401, 404, *refusals, 503), **more)
+    return Operation(
+        name, summary, Proof.API, {status if type_ else 204: answer}, (401, 403, 404, *refusals, 503), **more
+    )
 
 
 _BUILD = "/pipelines/{slug}/builds/{number}"
@@ -67,7 +70,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
         "The organisation.",
         Proof.API,
         {200: Answer("As it is now.", shown.Organization)},
-        (401, 404),
+        (401, 403, 404, 503),
     ),
     "GET /builds": _list("list_all_builds", "Builds of all pipelines, newest first.", shown.Build, (404,), _BUILDS),
     "GET /pipelines": _list(
@@ -80,6 +83,32 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     "POST /pipelines": _change(
         "create_pipeline", "Make a pipeline.", shown.Pipeline, _BODY, status=201, body=sent.NewPipeline
     ),
+    "GET /members": _list("list_members", "People who can sign in.", members.Member, (404,)),
+    "POST /members": _change(
+        "invite_member",
+        "Make a link for a new person, or for one who needs another password.",
+        members.Invitation,
+        _BODY,
+        status=201,
+        body=members.NewMember,
+    ),
+    "PATCH /members/{member_id}": _change(
+        "update_member",
+        "Another role, or whether the person may sign in.",
+        members.Member,
+        _BODY,
+        body=members.MemberChanges,
+    ),
+    "GET /tokens": _list("list_tokens", "API tokens, without what opens anything.", members.ApiToken, (404,)),
+    "POST /tokens": _change(
+        "create_token",
+        "Make an API token; it is shown this once.",
+        members.MadeToken,
+        _BODY,
+        status=201,
+        body=members.NewToken,
+    ),
+    "DELETE /tokens/{token_id}": _change("delete_token", "Make an API token worthless."),
     "GET /pipelines/{slug}": _get("show_pipeline", "One pipeline.", shown.Pipeline),
     "PATCH /pipelines/{slug}": _change(
         "update_pipeline", "Change a pipeline.", shown.Pipeline, _BODY, body=sent.PipelineChanges
@@ -101,7 +130,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
         },
         parameters=(_WAIT, _RETRIED, Parameter("If-None-Match", "The `ETag` that is known.", TEXT, header=True)),
     ),
-    f"PUT {_BUILD}/cancel": _change("cancel_build_by_number", "Cancel a build.", shown.Build, (422,)),
+    f"PUT {_BUILD}/cancel": _change("cancel_build_by_number", "Cancel a build.", shown.Build),
     f"PUT {_BUILD}/rebuild": _change("rebuild", "Make a build of the same commit.", shown.Build, status=201),
     f"GET {_JOB}": _get("show_job", "One job.", shown.Job),
     f"GET {_JOB}/env": _get("show_job_environment", "A job's variables.", shown.JobEnvironment),
@@ -202,13 +231,17 @@ REST_OPERATIONS: dict[str, Operation] = {
         "The organisations: there is one.",
         Proof.API,
         {200: Answer("A page.", list[shown.Organization])},
-        (401, 422),
+        (401, 403, 422, 503),
         parameters=_PAGES,
         pages=True,
     ),
     "GET /builds": _list("list_every_build", "Builds of all organisations, newest first.", shown.Build, (), _BUILDS),
     "GET /access-token": Operation(
-        "show_access_token", "What the token may do.", Proof.API, {200: Answer("It.", shown.AccessToken)}, (401,)
+        "show_access_token",
+        "What the token may do.",
+        Proof.API,
+        {200: Answer("It.", shown.AccessToken)},
+        (401, 403, 503),
     ),
 } | {
     f"{key.partition(' ')[0]} {ORGANIZATION}{key.partition(' ')[2]}": operation

@@ -1,0 +1,98 @@
+"""Codes of people at the web pages: accounts, signing in, and what each may do."""
+
+from pipeseal.errors.codes.row import Code
+
+ROWS: tuple[Code, ...] = (
+    Code(
+        "access.sign_in",
+        "sign-in that failed",
+        "No account has this address and password. The answer is the same whether the account exists or not.",
+        ("a typing error", "the account was switched off", "somebody guesses"),
+        "Try again, or ask an owner of the organisation for a link to choose another password.",
+    ),
+    Code(
+        "access.slow_down",
+        "too many failed attempts",
+        "Signing in failed so often, for this account or from this address, that it is refused for a while.",
+        ("a password manager with an old password", "many people behind one address", "somebody guesses passwords"),
+        "Wait as long as the message says; a link from an owner does not help before that.",
+    ),
+    Code(
+        "access.signed_out",
+        "session that is over",
+        "The browser's session was ended, or not used for a week, or began more than a month ago.",
+        ("time went by", "you signed out in another tab", "an owner switched the account off"),
+        "Sign in again.",
+    ),
+    Code(
+        "access.link_used",
+        "link that works no more",
+        "A link that makes an account or a new password was used already, is older than two days, or was replaced.",
+        (
+            "the link was opened twice",
+            "the server was started again and printed a newer link",
+            "somebody else used it",
+        ),
+        "Ask an owner for another link. If nobody you know used it, have the account it made switched off.",
+    ),
+    Code(
+        "access.other_page",
+        "change that no page of this server asked for",
+        "A signed-in browser sent a change that did not come from the server's own pages.",
+        (
+            "the server is reached under another address than its --url",
+            "a script sends the browser's cookie instead of an API token",
+            "another web site tries to act in your name",
+        ),
+        "Use the server's own pages; programs use API tokens.",
+    ),
+    Code(
+        "access.scope",
+        "not allowed to do this",
+        "The token or account is known, and lacks the scope that this needs.",
+        ("a token was made for less than this", "the account is a reader's or a member's"),
+        "Ask an owner of the organisation for the scope or role that the message names.",
+    ),
+    Code(
+        "account.email",
+        "no e-mail address",
+        "What was given as an e-mail address is none.",
+        ("a typing error", "a name was given in its place"),
+        "Give an address such as maria@example.org.",
+    ),
+    Code(
+        "account.name",
+        "no name",
+        "A person needs a name that others can see, of at most 80 characters.",
+        ("the field was left empty",),
+        "Give a name.",
+    ),
+    Code(
+        "account.password",
+        "password that would be guessed",
+        "The password is shorter than 12 characters, longer than 256, or too easy to guess.",
+        ("a short password was chosen",),
+        "Take several words, or let a password manager make one.",
+    ),
+    Code(
+        "account.role",
+        "unknown role",
+        "Roles are reader, member, maintainer and owner.",
+        ("a typing error",),
+        "Give one of the roles.",
+    ),
+    Code(
+        "account.token",
+        "token that cannot be made",
+        "An API token needs a description that tells it from others, and scopes that there are.",
+        ("a scope was written in another way",),
+        "Give a description of at most 80 characters, and scopes that the message lists.",
+    ),
+    Code(
+        "account.last_owner",
+        "last owner",
+        "The change would leave nobody who may change the organisation.",
+        ("you gave up your own role before naming somebody else",),
+        "Make somebody else an owner first.",
+    ),
+)
