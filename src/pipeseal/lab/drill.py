@@ -110,7 +110,9 @@ class Drill:
         path = os.pathsep.join([str(self.ground.bin), os.environ.get("PATH", os.defpath)])
         variables = {"PATH": path, "HOME": str(self.ground.home), "LANG": "C.UTF-8", **self.ground.agent_environment}
         self.actors = Actors(self.logs, variables, inherit=False)
+        # By a worker's name: name and id as the server has them, and the process it is a part of.
         self.agents: dict[str, tuple[str, str]] = {}
+        self._processes: dict[str, str] = {}
         self._twins: dict[str, Execution] = {}
         self._checked_requests = 0
         # Of the scenario that is being played: codes that came, how often something was tried, what was looked at.
@@ -185,11 +187,45 @@ class Drill:
             Unavailable: it does not get ready (code `stage.not_ready`).
         """
         path = self.write_settings(name, settings or {}, policy_text)
-        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Waiting for jobs")
-        identity = next(
-            (agent for agent in reversed(list(self.server.agents.values())) if agent[0] == name), (name, "")
+        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Connected")
+        self._learn(name, [name])
+
+    def start_workers(self, name: str, count: int) -> list[str]:
+        """Start one agent with several workers, and wait until all have introduced themselves.
+
+        Parameters:
+            name: beginning of their names.
+            count: how many.
+
+        Returns:
+            Their names; jobs can be sent to each.
+        """
+        path = self.write_settings(name, {"name": f"{name}-%spawn", "spawn": str(count)})
+        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Connected")
+        workers = [f"{name}-{number}" for number in range(1, count + 1)]
+        self._learn(name, workers)
+        return workers
+
+    def _learn(self, process: str, names: list[str]) -> None:
+        """Who the workers of a process are, as the server has called them."""
+
+        def known() -> dict[str, tuple[str, str]]:
+            return {agent[0]: agent for agent in list(self.server.agents.values())}
+
+        self.must(
+            self.server.wait_for(lambda: set(names) <= set(known()), JOB_SECONDS),
+            f"{process} did not introduce itself",
         )
-        self.agents[name] = identity
+        self.agents |= {name: known()[name] for name in names}
+        self._processes |= dict.fromkeys(names, process)
+
+    def log(self, agent: str) -> str:
+        """What an agent's log says so far."""
+        return self.actors.log_file(self._processes.get(agent, agent)).read_text(encoding="utf-8", errors="replace")
+
+    def is_running(self, agent: str) -> bool:
+        """Whether an agent's process has not ended by itself."""
+        return self.actors.is_running(self._processes.get(agent, agent))
 
     def stop_agent(self, name: str) -> None:
         """End an agent that was started."""
@@ -284,8 +320,7 @@ class Drill:
         self.must(not began, f"{words}refused, and yet {', '.join(dict.fromkeys(began))} ran")
         if record.started:
             self.must(code in record.log, f"{words}the job's log does not say {code}")
-        log = self.actors.log_file(record.agent).read_text(encoding="utf-8", errors="replace")
-        told = log.partition(f"Refused job {record.id}")[2][:4000]
+        told = self.log(record.agent).partition(f"Refused job {record.id}")[2][:4000]
         self.must(code in told, f"{words}the agent's log does not say {code}")
         self.note_code(code)
         self._checked[stops.value] = None
@@ -413,6 +448,9 @@ class Drill:
             state = State.NOT_SHOWN if error.code in ("drill.twin", "stage.not_ready") else State.GOT_THROUGH
         finally:
             self.server.interfere = lambda _request: None
+        if not self.is_running(MAIN):
+            state, problem = State.GOT_THROUGH, problem or "the agent has ended"
+            self.start_agent(MAIN)
         seconds = time.monotonic() - begun
         return Result(scenario, state, tuple(self.codes), self.attempts, problem, tuple(self._checked), seconds)
 

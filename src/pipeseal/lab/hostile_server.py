@@ -178,6 +178,7 @@ class HostileServer:
         # Token of a session to the agent's name, and its id.
         self.agents: dict[str, tuple[str, str]] = {}
         self._queues: dict[str, list[str]] = {}
+        self._woken: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
         server = self
@@ -246,6 +247,12 @@ class HostileServer:
             self._changed.notify_all()
         return record
 
+    def wake(self, agent: str) -> None:
+        """Answer an agent's ping that is held, so that it asks again."""
+        with self._changed:
+            self._woken.add(agent)
+            self._changed.notify_all()
+
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Whether something happens in that time."""
         deadline = time.monotonic() + seconds
@@ -293,6 +300,9 @@ class HostileServer:
                 queue = self._queues.get(name)
                 if queue:
                     return answer_json({"job": {"id": queue.pop(0)}})
+                if name in self._woken:
+                    self._woken.discard(name)
+                    break
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break

@@ -8,6 +8,7 @@ from pipeseal.lab.attacks.c_environment import SCENARIOS as C
 from pipeseal.lab.attacks.e_replays import SCENARIOS as E
 from pipeseal.lab.attacks.f_formats import SCENARIOS as F
 from pipeseal.lab.attacks.g_signer import SCENARIOS as G
+from pipeseal.lab.attacks.j_answers import SCENARIOS as J
 from pipeseal.lab.attacks.k_outputs import SCENARIOS as K
 from pipeseal.lab.attacks.l_keys import SCENARIOS as L
 from pipeseal.lab.scenario import Scenario
@@ -26,4 +27,4 @@ GROUPS = {
     "L": "keys",
 }
 
-SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *E, *F, *G, *K, *L)
+SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *E, *F, *G, *J, *K, *L)
