@@ -6,7 +6,8 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -39,7 +40,13 @@ _GO_ESCAPES = {
 
 def is_secret_name(name: str, patterns: Iterable[str]) -> bool:
     """Whether a variable's name matches one of the patterns (`*` and `?`)."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return _one_pattern(tuple(patterns)).match(name) is not None
+
+
+@lru_cache(maxsize=64)
+def _one_pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    # Every job asks for each of its variables, with the same few patterns.
+    return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)")
 
 
 def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -136,32 +143,45 @@ class Redactor:
     def add_all(self, values: Iterable[str]) -> None:
         """Hide all `values` from now on."""
         fresh = {spelling for value in values for spelling in spellings(value)} - self._needles
-        if not fresh:
-            return
+        if fresh:
+            self._needles |= fresh
+            # The next output builds them: most secrets of a job are added one after the other before there is any.
+            self._first = self._every = None
+
+    def _prepare(self) -> None:
         from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-        self._needles |= fresh
         needles = sorted(self._needles)
         self._first = BytesAhoCorasick(needles, matchkind=MatchKind.LeftmostLongest)
-        self._every = BytesAhoCorasick(needles, matchkind=MatchKind.Standard)
         self._longest = max(map(len, needles))
         self._by_start = {}
         for needle in needles:
             self._by_start.setdefault(needle[0], []).append(needle)
         self._starts = re.compile(b"[" + b"".join(re.escape(bytes([first])) for first in self._by_start) + b"]")
 
+    def _find_every(self, data: bytes) -> list[tuple[int, int]]:
+        if self._every is None:
+            from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
+            self._every = BytesAhoCorasick(sorted(self._needles), matchkind=MatchKind.Standard)
+        return [(start, end) for _, start, end in self._every.find_matches_as_indexes(data, overlapping=True)]
+
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream; give those that can be shown now."""
-        if self._first is None:
+        if not self._needles:
             return data
+        if self._first is None:
+            self._prepare()
         block = self._held + data
         keep_from = self._first_beginning(block)
         return self._replace(block, keep_from)
 
     def flush(self) -> bytes:
         """What was held back; call it where the stream ends."""
-        if self._first is None or not self._held:
+        if not self._held:
             return b""
+        if self._first is None:
+            self._prepare()
         return self._replace(self._held, len(self._held))
 
     def _replace(self, block: bytes, keep_from: int) -> bytes:
@@ -190,18 +210,13 @@ class Redactor:
         if not found:
             return []
         if len(found) > FEW_MATCHES:
-            return sorted(
-                (start, end) for _, start, end in self._every.find_matches_as_indexes(block, overlapping=True)
-            )
+            return sorted(self._find_every(block))
         spans = []
         for _, first, end in found:
             # The search goes on where a secret ends and takes the next that starts, so whatever it does not tell of
             # starts inside one that it does tell of.
             around = block[first : end - 1 + self._longest]
-            spans += [
-                (first + start, first + stop)
-                for _, start, stop in self._every.find_matches_as_indexes(around, overlapping=True)
-            ]
+            spans += [(first + start, first + stop) for start, stop in self._find_every(around)]
         return sorted(spans)
 
     def _first_beginning(self, block: bytes) -> int:
