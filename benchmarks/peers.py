@@ -1,6 +1,7 @@
 """Finds or builds the reference programs that benchmarks and interop tests run beside ours.
 
 - `go`: the program in `benchmarks/peer`, on the published Go module go-pipeline; built with the Go on PATH.
+- `chart`: the program in `benchmarks/chart_peer`, which renders Helm charts; built likewise, for tests only.
 - `buildkite-agent`: the stock agent; named by PIPESEAL_BUILDKITE_AGENT, else on PATH, else built from its published
   module, as `benchmarks/stock_agent/go.mod` and `go.sum` pin it; with the Go on PATH too.
 - `buildbot`: Buildbot's master and worker from PyPI, as `benchmarks/buildbot_peer/requirements.txt` pins them, in a
@@ -66,6 +67,11 @@ def find_peer(name: str) -> Peer:
 def find_go_peer() -> Peer:
     """The Go program on go-pipeline, built from its sources when they changed since the last build."""
     return _built_by_go("go", "go-pipeline", ROOT / "benchmarks" / "peer", ".")
+
+
+def find_chart_peer() -> Peer:
+    """The Go program that renders Helm charts, built from its sources when they changed since the last build."""
+    return _built_by_go("chart", "chart", ROOT / "benchmarks" / "chart_peer", ".")
 
 
 def find_stock_agent(*, may_build: bool = False) -> Peer:
@@ -138,6 +144,7 @@ def find_softhsm2() -> Peer:
 
 FINDERS: dict[str, Callable[[], Peer]] = {
     "go": find_go_peer,
+    "chart": find_chart_peer,
     "buildkite-agent": find_stock_agent,
     "buildbot": find_buildbot,
     "git": find_git,

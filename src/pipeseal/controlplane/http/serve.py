@@ -17,7 +17,7 @@ from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.errors import ConfigurationError
 
 # Longer than the pauses of agents between two requests, so that a connection is not closed under a request.
-_KEEP_ALIVE_SECONDS = 75
+KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 
 
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=5,
                 backlog=_BACKLOG,
             )
