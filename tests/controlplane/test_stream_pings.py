@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeseal.clock import SystemClock
+from pipeseal.controlplane.services.dispatch import Session
+from pipeseal.errors import Unavailable
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, running_server, until
 from tests.controlplane.stream_client import PATH, Stream, frame, open_stream, text_field
 
@@ -269,6 +271,25 @@ def test_a_stream_ends_with_its_session(running: RunningServer) -> None:
         assert stream.next() is None
     with Stream(running.api, agent.token) as refused:
         assert refused.status == 401
+
+
+def test_a_database_that_fails_ends_the_stream_and_no_job_is_lost(
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = FakeAgent(running.api)
+
+    async def fail(_session: Session) -> bool:
+        raise Unavailable("server.store", "the database is away")
+
+    with open_stream(agent) as stream:
+        monkeypatch.setattr(running.plane.peers, "refresh", fail)
+        running.api.create_build()
+        told = stream.next_job()
+        assert stream.next(5) is None
+    monkeypatch.undo()
+    with open_stream(agent) as again:
+        assert again.next_job() == told
+        assert agent.accept(told).finish().status == 200
 
 
 def test_an_open_stream_is_no_sign_of_life(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ The agent then polls, and tries a stream again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -22,8 +23,9 @@ from pipeseal.controlplane.services.authenticate import verify_session_token
 from pipeseal.controlplane.services.dispatch import Session
 from pipeseal.controlplane.services.ping_stream import stream_pings, verify_stream
 from pipeseal.controlplane.services.plane import ControlPlane
-from pipeseal.errors import MalformedInput
+from pipeseal.errors import MalformedInput, PipesealError
 
+_log = logging.getLogger("pipeseal.server")
 _SCHEME = "Token"
 _MAX_REQUEST_BYTES = 4096
 
@@ -70,6 +72,8 @@ class _PingStream(Response):
             async with aclosing(stream_pings(self._plane, self._session, gone)) as actions:
                 async for action in actions:
                     await send(_body(render_stream_action(action), more=True))
+        except PipesealError as error:  # the head is sent, so no status can tell; the agent polls, and tries again
+            _log.error("the stream of agent %s ended: %s", self._session.id, error.message)
         finally:
             gone.cancel()
         await send(_body(b"", more=False))
