@@ -49,6 +49,8 @@ revoked = "lost"
 repositories = "x"
 organizations = "y"
 pipelines = "z"
+branches = "main"
+roles = ["uploads", "static"]
 
 [key."b.c"]
 """
@@ -57,7 +59,8 @@ pipelines = "z"
 def test_whole_file() -> None:
     policy = parse_policy(WHOLE.encode())
     assert [rule.name for rule in policy.everywhere.rules] == [
-        "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "commands", "plugins", "max-attempts",
+        "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "commands", "plugins",
+        "max-attempts",
     ]  # fmt: skip
     assert [section.title for section in policy.sections] == ["1 (git@h:acme/app)", "2 (everything else)"]
     assert policy.mode is Mode.ENFORCE and policy.sections[0].mode is Mode.OBSERVE
@@ -115,6 +118,7 @@ def test_what_is_worth_a_warning() -> None:
         ("version = 1\n[[allow]]\nrepository = []", "policy.value", 3, "allow nothing"),
         ("version = 1\n[key.a]\nrevoked = true", "policy.value", 3, "says why"),
         ("version = 1\n[key.a]\nrevoked = ''", "policy.value", 3, "says why"),
+        ("version = 1\n[key.a]\nroles = 'receipts'", "policy.value", 3, "uploads or static"),
         ("version = 1\n[key.a]\nnot-after = 'tomorrow'", "policy.value", 3, "a date or a time"),
         ("version = 1\n[key]\na.not-after = 5", "policy.value", None, "a date or a time"),
     ],

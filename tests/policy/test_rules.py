@@ -76,7 +76,24 @@ REFUSES = [
     ('[key.eddsa-one]\nrepositories = ["other"]', "key.scope"),
     ('[key.eddsa-one]\norganizations = ["other"]', "key.scope"),
     ('[key.eddsa-one]\npipelines = ["other"]', "key.scope"),
+    ('[key.eddsa-one]\nbranches = ["release/*"]', "key.scope"),
+    ('[key.eddsa-one]\nroles = ["static"]', "key.scope"),
 ]
+
+
+def test_a_key_for_some_branches_signs_no_pull_requests_tags_or_what_is_bound_to_no_branch() -> None:
+    main = policy('[key.eddsa-one]\nbranches = "main"')
+    assert approved(BOUND, main)
+    assert refused(moved(branch="main", pull_request="7"), main).code == "key.scope"
+    assert refused(moved(branch="main", tag="main"), main).code == "key.scope"
+    assert refused(document("static"), main).code == "policy.unproven"
+
+
+def test_a_key_for_uploads_signs_nothing_outside_of_builds() -> None:
+    uploads = policy('[key.eddsa-one]\nroles = "uploads"')
+    assert approved(BOUND, uploads)
+    assert refused(document("static"), uploads).code == "key.scope"
+    assert approved(document("static"), policy('[key.eddsa-one]\nroles = "static"'))
 
 
 @pytest.mark.parametrize("text", PASSES)

@@ -17,7 +17,8 @@ steps:
 """
 
 
-def _default_directory() -> Path:
+def default_directory() -> Path:
+    """Where a user's keys and settings are."""
     import os
 
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pipeseal"
@@ -71,7 +72,7 @@ def init(
     from pipeseal.signing.keys.files import write_key_file
     from pipeseal.signing.keys.generate import generate_key_pair
 
-    directory = (directory or _default_directory()).absolute()
+    directory = (directory or default_directory()).absolute()
     names = [
         "signing.json",
         "verification.json",

@@ -13,6 +13,7 @@ from pipeseal.policy.patterns import NONE, Patterns
 from pipeseal.policy.policy import Mode, Policy, Section
 from pipeseal.policy.rules import (
     NO_PLUGINS,
+    ROLES,
     Attempts,
     Branches,
     FullCommits,
@@ -82,6 +83,10 @@ RECORD_KEYS: dict[str, Key] = {
     "repositories": Key("texts", "what it may sign"),
     "organizations": Key("texts", "for which organisations; the step must be bound to one"),
     "pipelines": Key("texts", "for which pipelines; the step must be bound to one"),
+    "branches": Key("texts", "for which branches, and no tags or pull requests; the step must be bound to all three"),
+    "roles": Key(
+        "texts", "`uploads`: steps of a build, `static`: steps signed outside of any; both without it"
+    ),
 }
 
 
@@ -190,6 +195,15 @@ class _Reader(TableReader):
             static_starts=self.number(table, "static-starts", place),
         )
 
+    def _roles(self, table: Mapping[str, Any], place: Place) -> frozenset[str] | None:
+        roles = self.texts(table, "roles", place)
+        if roles is None:
+            return None
+        for role in roles.texts:
+            if role not in ROLES:
+                self.refuse("roles", place, f"names {role[:60]!r}; a key is for {' or '.join(ROLES)}")
+        return frozenset(roles.texts)
+
     def _commit_signers(self, table: Mapping[str, Any], place: Place) -> CommitSigners | None:
         names = ("commit-signers", "revoked-commit-signers", "commit-keyring")
         if not any(name in table for name in names):
@@ -217,6 +231,8 @@ class _Reader(TableReader):
                 repositories=self.texts(table, "repositories", place),
                 organizations=self.texts(table, "organizations", place),
                 pipelines=self.texts(table, "pipelines", place),
+                branches=self.texts(table, "branches", place),
+                roles=self._roles(table, place),
             )
         return MappingProxyType(records)
 

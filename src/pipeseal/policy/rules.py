@@ -219,7 +219,9 @@ class KeyRecord:
     Parameters:
         not_before, not_after: seconds since the epoch; None for no limit.
         revoked: why it is; empty when it is not.
-        repositories, organizations, pipelines: what it may sign; None for anything.
+        repositories, organizations, pipelines, branches: what it may sign; None for anything. A tag is no branch, and
+            neither is a pull request, which calls its own what it likes.
+        roles: of `ROLES`, what kinds of step it may sign; None for all.
     """
 
     not_before: float | None = None
@@ -228,6 +230,12 @@ class KeyRecord:
     repositories: Patterns | None = None
     organizations: Patterns | None = None
     pipelines: Patterns | None = None
+    branches: Patterns | None = None
+    roles: frozenset[str] | None = None
+
+
+# What a key can be for: steps of a build, signed where they are uploaded, or steps signed outside of any.
+ROLES = ("uploads", "static")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +264,26 @@ class KeyRecords:
         if record.not_after is not None and facts.now > record.not_after:
             message = f"the key {name} was valid until {_date(record.not_after)}"
             return Finding(code="key.expired", message=message, evidence=evidence)
+        role = "uploads" if "BUILDKITE_BUILD_ID" in facts.proven else "static"
+        if record.roles is not None and role not in record.roles:
+            what = "steps of builds" if role == "uploads" else "steps outside of builds"
+            return Finding(
+                code="key.scope",
+                message=f"the key {name} may not sign {what}",
+                evidence={**evidence, "allowed": ", ".join(sorted(record.roles))},
+            )
+        if record.branches is not None:
+            for variable in ("BUILDKITE_PULL_REQUEST", "BUILDKITE_TAG"):
+                if variable not in facts.proven:
+                    return unproven(variable, f"the key {name} may sign only some branches")
+            if facts.is_pull_request or facts.tag:
+                return Finding(
+                    code="key.scope",
+                    message=f"the key {name} may sign only some branches, and no pull requests or tags",
+                    evidence={**evidence, "allowed": str(record.branches)},
+                )
         for patterns, value, variable in (
+            (record.branches, facts.branch, "BUILDKITE_BRANCH"),
             (record.repositories, facts.repository, ""),
             (record.organizations, facts.organization, "BUILDKITE_ORGANIZATION_SLUG"),
             (record.pipelines, facts.pipeline, "BUILDKITE_PIPELINE_SLUG"),

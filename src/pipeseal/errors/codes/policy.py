@@ -79,6 +79,14 @@ ROWS: tuple[Code, ...] = (
         "Build a commit of the branch; take `--depth` out of the git flags of agents with `branches` in their "
         "policy.",
     ),
+    Code(
+        "policy.edit",
+        "policy that a command cannot change",
+        "A command would write into a key's record in the policy, and the file is written in a way that it cannot "
+        "change and be sure that everything else stays as it is.",
+        ("records are written as inline tables or dotted keys", "a text of several lines looks like a table"),
+        "Write the record as a table of its own, or change the file by hand.",
+    ),
     # --- who signed the commit ---
     Code(
         "commit.not_signed",
