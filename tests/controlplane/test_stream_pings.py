@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -202,6 +203,36 @@ def test_a_later_question_takes_the_place_of_an_earlier_one(running: RunningServ
     running.api.wait_build("passed")
 
 
+def test_an_earlier_stream_does_not_come_back_to_life(
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = FakeAgent(running.api)
+    gates: list[asyncio.Event] = []
+
+    async def look(_session: Session) -> bool:
+        """A database so slow that a second stream comes while the first one looks into it."""
+        if len(gates) < 2:
+            gates.append(asyncio.Event())
+            await gates[-1].wait()
+        return False
+
+    with open_stream(agent) as first:
+        waiting(running)
+        session = running.plane.sessions.get(agent.id)
+        assert session is not None
+        monkeypatch.setattr(running.plane.peers, "refresh", look)
+        running.plane.events.call(lambda: running.plane.dispatcher.wake(session))
+        until(lambda: len(gates) == 1, "the first stream to look")
+        with open_stream(agent) as second:
+            until(lambda: len(gates) == 2, "the second stream to look")
+            running.plane.events.call(gates[1].set)
+            waiting(running)
+            running.plane.events.call(gates[0].set)
+            assert first.next() is None
+            running.api.create_build()
+            assert agent.accept(second.next_job()).finish().status == 200
+
+
 def test_an_agent_that_does_not_hear_its_stream_is_sent_back_to_pings(running: RunningServer) -> None:
     agent = FakeAgent(running.api)
     with open_stream(agent) as stream:
@@ -274,7 +305,7 @@ def test_a_stream_ends_with_its_session(running: RunningServer) -> None:
 
 
 def test_a_database_that_fails_ends_the_stream_and_no_job_is_lost(
-    running: RunningServer, monkeypatch: pytest.MonkeyPatch
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = FakeAgent(running.api)
 
@@ -287,6 +318,7 @@ def test_a_database_that_fails_ends_the_stream_and_no_job_is_lost(
         told = stream.next_job()
         assert stream.next(5) is None
     monkeypatch.undo()
+    assert [record.exc_info for record in caplog.records if record.levelname == "ERROR"] == [None]
     with open_stream(agent) as again:
         assert again.next_job() == told
         assert agent.accept(told).finish().status == 200
