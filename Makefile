@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Byte-code caching halves the start-up time of every command and of pytest; some shells switch it off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test setup lint format bench docs clean
+.PHONY: help demo test setup lint format bench chaos docs clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -44,6 +44,14 @@ format: setup    ## apply ruff's formatting and fixes
 
 bench: setup     ## benchmarks beside their peers, as ratios (ARGS="upload sign" picks some)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+SEEDS ?= 50
+CHAOS := $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+chaos: setup     ## every fault we know, then 50 builds with kills at random (SEEDS=5: fewer, SEED=17: that one alone)
+	$(if $(SEED),,PIPESEAL_FAULTS=all $(BIN)/python -m pytest -q tests/faults)
+	$(BIN)/python -m tests.faults.chaos --database sqlite $(CHAOS)
+	$(BIN)/python -m tests.faults.chaos --database postgresql $(CHAOS)
 
 docs: setup      ## regenerate the generated reference pages
 	$(BIN)/python docs/generate.py

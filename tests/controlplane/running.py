@@ -183,6 +183,9 @@ def running_server(
 class ServerProcess:
     """A server as a process of its own, which can be killed and started again on the same folder and port."""
 
+    # What Python runs in the command's place.
+    program: tuple[str, ...] = ("-c", "from pipeseal.cli import main; main()")
+
     def __init__(self, folder: Path, *options: str, tokens: Path | None = None) -> None:
         self.folder = folder
         self.tokens = tokens
@@ -195,8 +198,7 @@ class ServerProcess:
         """Start it; returns once it answers."""
         command = [
             sys.executable,
-            "-c",
-            "from pipeseal.cli import main; main()",
+            *self.program,
             "server",
             "--data",
             str(self.folder),

@@ -51,6 +51,9 @@ class Writes:
             self._number, self._twin, self._first, self._every = 0, twin, first, every
             self.struck, self.seen = [], []
 
+    def strike(self) -> None:
+        """Called at the moment at which a write fails, before who asked for it hears of that."""
+
     def next(self, what: str) -> Twin | None:
         """A write is about to happen: how it is to fail, or None."""
         with self._lock:
@@ -75,11 +78,12 @@ def break_sqlite(monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
             if sql != "COMMIT" or not self._writing:
                 return super().execute(sql, parameters)
             twin = writes.next("commit")
-            if twin is Twin.LOST:
-                super().execute("ROLLBACK")
-            elif twin is Twin.KEPT:
-                super().execute("COMMIT")
             if twin is not None:
+                if twin is Twin.KEPT:
+                    super().execute("COMMIT")
+                writes.strike()
+                if twin is Twin.LOST:
+                    super().execute("ROLLBACK")
                 raise sqlite3.OperationalError("disk I/O error")
             return super().execute(sql, parameters)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -29,6 +30,7 @@ class DecisionLog:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._is_torn = False  # the last line was cut off
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o600)
@@ -72,8 +74,13 @@ class DecisionLog:
             ensure_ascii=True,
         )
         with self._lock:
-            # One write: lines of several agents do not mix (POSIX: appends are atomic).
-            os.write(self._descriptor, line.encode() + b"\n")
+            # One write: lines of several agents do not mix (POSIX: appends are atomic). After a line that a full disk
+            # cut, the next begins on a line of its own.
+            data = b"\n" * self._is_torn + line.encode() + b"\n"
+            written = os.write(self._descriptor, data)
+            self._is_torn = written < len(data)
+            if self._is_torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _record(

@@ -33,6 +33,7 @@ class JobLog:
         self._redactor = Redactor()
         self._at_line_start = True
         self._copy: BinaryIO | None = None
+        self._copy_problem = ""
         # Output comes from the thread that runs the job; lines also from the one that cancels it.
         self._lock = threading.Lock()
 
@@ -58,6 +59,7 @@ class JobLog:
             self._emit(self._redactor.flush())
             if not self._at_line_start:
                 self._emit(b"\r\n")
+            self._tell_copy_problem()
 
     def lines(self, text: str) -> None:
         """Lines of the agent, as they are."""
@@ -97,14 +99,22 @@ class JobLog:
         """How many chunks were lost."""
         return self._stream.failed_chunks
 
+    def _tell_copy_problem(self) -> None:
+        """Say that the copy is not whole, once, and not in the middle of a line."""
+        if self._copy_problem:
+            text = f"{_YELLOW}⚠️ Warning: The copy of this log is not whole: {self._copy_problem}{_PLAIN}\n^^^ +++\n"
+            self._copy_problem = ""
+            self._emit(text.encode())
+
     def _emit(self, data: bytes) -> None:
         if not data:
             return
         if self._copy is not None:
             try:
-                self._copy.write(data)
-            except OSError:
+                _write_all(self._copy, data)
+            except OSError as error:
                 self._copy = None  # a full disk takes the copy, not the log
+                self._copy_problem = error.strerror or str(error)
         if self._timestamps:
             stamp = b"\x1b_bk;t=%d\x07" % int(self._clock.now() * 1000)
             inner = data[:-1].replace(b"\n", b"\n" + stamp) + data[-1:]
@@ -113,3 +123,10 @@ class JobLog:
             shown = data
         self._at_line_start = data.endswith(b"\n")
         self._stream.write(shown)
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    """Write all of it to a file without a buffer, which takes what there is room for and fails at the next bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

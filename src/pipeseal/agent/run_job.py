@@ -201,7 +201,7 @@ class JobRun:
         except Exception as error:
             # A fault of ours must end this job, visibly, and not this agent.
             self._log.error(f"The agent failed while running the job: {error!r}", job=self.job_id)
-            log.error(f"The agent failed: {type(error).__name__}")
+            log.error(f"The agent failed: {error.strerror if isinstance(error, OSError) else type(error).__name__}")
             outcome = _Outcome(Ended(-1), "process_run_error")
         finally:
             log.close()
