@@ -195,7 +195,8 @@ class Ground:
             self.home / ".ssh" / "id_ed25519": "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n",
             self.home / ".aws" / "credentials": "[default]\naws_secret_access_key = {}\n",
             self.home / ".netrc": "machine example.test login x password {}\n",
-            self.home / ".gitconfig": "[user]\n\tname = {}\n",
+            self.home / ".gitconfig": "[user]\n\tname = {}\n"
+            f'[url "{self.repositories / "lookalike"}"]\n\tinsteadOf = {self.repositories / "widgets"}\n',
             self.outside / "credentials.txt": "{}\n",
             self.outside / "hooks" / "pre-command": "#!/bin/sh\n# {}\n",
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeseal.lab.attacks.a_signed_fields import SCENARIOS as A
 from pipeseal.lab.attacks.b_job_and_step import SCENARIOS as B
 from pipeseal.lab.attacks.c_environment import SCENARIOS as C
+from pipeseal.lab.attacks.d_code import SCENARIOS as D
 from pipeseal.lab.attacks.e_replays import SCENARIOS as E
 from pipeseal.lab.attacks.f_formats import SCENARIOS as F
 from pipeseal.lab.attacks.g_signer import SCENARIOS as G
@@ -27,4 +28,4 @@ GROUPS = {
     "L": "keys",
 }
 
-SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *E, *F, *G, *J, *K, *L)
+SCENARIOS: tuple[Scenario, ...] = (*A, *B, *C, *D, *E, *F, *G, *J, *K, *L)
