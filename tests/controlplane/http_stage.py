@@ -68,6 +68,14 @@ class Scene:
         artifact_id, instructions = create(self.job, announced(f"out/{uuid.uuid4().hex}", b"bytes"))
         return {"id": artifact_id, "path": path_of(instructions["action"]["path"])}
 
+    def narrow_tokens(self) -> list[str]:
+        """Two API tokens that may do little, and nothing in common."""
+        made = [
+            self.api.rest("POST", "/tokens", {"description": "narrow", "scopes": [scope]})
+            for scope in ("read_agents", "read_pipelines")
+        ]
+        return [str(answer.json["token"]) for answer in made]
+
     def token(self, proof: Proof) -> str | None:
         """What to send as `Authorization`."""
         match proof:
