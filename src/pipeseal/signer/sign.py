@@ -79,7 +79,7 @@ def sign_upload(
 ) -> Signed:
     """The pipelines of an upload, signed and sealed.
 
-    1. The repository has the commit where the build says it is.
+    1. The repository has the commit where the build says it is, signed by whom the policy names, if it names any.
     2. What is signed is a file of that commit, or generated and made of templates in one.
     3. Only variables that somebody vouches for become part of it.
     4. Each plugin is sealed at the commit that its version stands for, and that the repository's lock says, if it has
