@@ -30,7 +30,6 @@ from benchmarks.measure import (
     Side,
     alternate,
     alternate_all,
-    descendants,
     process_memory,
     tree_cpu_seconds,
 )
@@ -73,7 +72,7 @@ class Place:
 
     def worker_memory(self) -> int:
         """Peak memory of the agents' own processes, in bytes."""
-        return sum(process_memory(pid)["VmHWM"] for worker in self.workers for pid in descendants(worker))
+        return sum(process_memory(pid)["VmHWM"] for pid in self.workers)
 
 
 def open_place(

@@ -28,7 +28,6 @@ from benchmarks.measure import (
     Pairs,
     Sample,
     Series,
-    descendants,
     idle_share,
     process_cpu_seconds,
     process_memory,
@@ -199,8 +198,8 @@ def measure_soak(space: Workspace) -> tuple[Row, ...]:
         memory: list[tuple[float, int, int]] = []
         while (now := time.monotonic() - start) < seconds:
             probes.append((now, _probe(rest)))
-            agents = sum(process_memory(pid)["VmRSS"] for pid in descendants(process.pid)[:1])
-            memory.append((now, process_memory(server.process.pid)["VmRSS"], agents))
+            resident = [process_memory(pid)["VmRSS"] for pid in (server.process.pid, process.pid)]
+            memory.append((now, resident[0], resident[1]))
             loader.check()
             time.sleep(SOAK_PROBE_SECONDS)
         idle = quiet()
