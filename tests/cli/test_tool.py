@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pipeseal.cli import root
+from pipeseal.cli.tool_verify_seal import verify_step_seal
+from pipeseal.clock import SystemClock
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError
+from pipeseal.pipeline.parse import parse_pipeline
+from pipeseal.pipeline.steps import CommandStep
+from pipeseal.signing.keys.open import load_verification_keys
 from tests.signing.material import REPOSITORY, pair_of
 
 TEXT = """\
@@ -213,8 +220,90 @@ def test_verify_says_who_signed_what(pipeline: Path, private: Path, public: Path
     lines = result.stdout.splitlines()
     assert 'step 1 "build"  signed by eddsa-one (' in lines[0]
     assert lines[1].strip() == "covers command env env::TOP matrix plugins repository_url"
-    assert 'step 3 "t"' in lines[2]
+    assert re.fullmatch(
+        "sealed [0-9a-f]{12}… by eddsa-one, the whole step, outside a build, for any/any; good without end; "
+        "up to 11 starts",
+        lines[2].strip(),
+    )
+    assert 'step 3 "t"' in lines[3]
     assert lines[-1].startswith(f"Verified: 2 of 2 steps of {signed} signed by eddsa-one (")
+    assert lines[-1].endswith("; sealed too.")
+
+
+def test_verify_says_what_the_seal_says(pipeline: Path, private: Path, public: Path) -> None:
+    pipeline.write_text(
+        "steps:\n- {label: deploy, command: make, concurrency: 1, concurrency_group: g, agents: {queue: deploy}}\n"
+    )
+    slugs = ("--organization-slug", "acme", "--pipeline-slug", "api")
+    signed = _signed(pipeline, private, *slugs, "--seal-valid-for", "2h")
+    words = ("verify", signed, "--jwks-file", public, "--repo", REPOSITORY, *slugs)
+    shown = json.loads(_run(*words, "-o", "json").stdout)["steps"][0]["seal"]
+    times = [datetime.fromisoformat(shown.pop(name)) for name in ("not_before", "expires")]
+    assert times[1] - times[0] == timedelta(hours=2)
+    assert len(shown.pop("digest")) == 64 and len(shown.pop("thumbprint")) == 43
+    assert shown == {
+        "state": "verified", "kid": "eddsa-one", "static": True, "build": None, "organization": "acme",
+        "pipeline": "api", "agents": ["queue=deploy"], "attempts": 11, "exclusive": True,
+    }  # fmt: skip
+    text = _run(*words).stdout
+    assert "for acme/api, agents queue=deploy; good from 20" in text and "; 1 start (exclusive)" in text
+
+
+def test_verify_says_when_a_step_is_not_sealed(pipeline: Path, private: Path, public: Path) -> None:
+    signed = _signed(pipeline, private, "--no-seal")
+    words = ("verify", signed, "--jwks-file", public, "--repo", REPOSITORY)
+    result = _run(*words)
+    assert result.exit_code == 0
+    assert "not sealed: its label, agents" in result.stdout and "none is sealed." in result.stdout
+    document = json.loads(_run(*words, "-o", "json").stdout)
+    assert [step["seal"] for step in document["steps"]] == [{"state": "missing"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        (("label: build", "label: evil"), "seal.differs", "step.label"),
+        (("label: build", "label: build\n    timeout_in_minutes: 9"), "seal.differs", "step.timeout_in_minutes"),
+        (("label: build", "label: build\n    retry: {manual: false}"), "seal.differs", "step.rest"),
+        (("env: {TOP: '1'}", "env: {TOP: '1', MORE: '2'}"), "seal.differs", "inherited.env"),
+        (("env: {TOP: '1'}", "env: {TOP: '1'}\ncheckout: {depth: 1}"), "seal.differs", "inherited.checkout"),
+    ],
+)
+def test_verify_finds_what_no_signature_covers(
+    pipeline: Path, private: Path, public: Path, change: tuple[str, str], code: str, field: str
+) -> None:
+    signed = _signed(pipeline, private)
+    words = ("verify", signed, "--jwks-file", public, "--repo", REPOSITORY)
+    assert _run(*words).exit_code == 0  # the honest twin
+    assert change[0] in signed.read_text()
+    signed.write_text(signed.read_text().replace(*change, 1))
+    result = _run(*words, "-o", "json")
+    step = json.loads(result.stdout)["steps"][0]
+    assert (result.exit_code, step["state"], step["code"], step["seal"]["state"]) == (22, "failed", code, "failed")
+    assert field in step["fields"]
+    assert f"failed [{code}]" in _run(*words).stdout
+
+
+def test_verify_refuses_a_seal_of_another_signer(pipeline: Path, private: Path, public: Path) -> None:
+    parsed = parse_pipeline(_signed(pipeline, private).read_bytes())
+    step, keys = parsed.steps[0], load_verification_keys(str(public))
+    assert isinstance(step, CommandStep)
+    assert verify_step_seal(step, parsed, {}, REPOSITORY, keys, signer="eddsa-one") is not None
+    with pytest.raises(VerificationError) as caught:
+        verify_step_seal(step, parsed, {}, REPOSITORY, keys, signer="another")
+    assert (caught.value.code, caught.value.fields) == ("seal.differs", ("signature",))
+
+
+def test_verify_refuses_a_seal_that_is_over(
+    pipeline: Path, private: Path, public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = _signed(pipeline, private, "--seal-valid-for", "1h")
+    words = ("verify", signed, "--jwks-file", public, "--repo", REPOSITORY)
+    assert _run(*words).exit_code == 0
+    later = SystemClock().now() + 3 * 3600
+    monkeypatch.setattr(SystemClock, "now", lambda _self: later)
+    result = _run(*words)
+    assert result.exit_code == 22 and "failed [seal.expired]" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""`pipeseal tool verify`: for each step of a signed file, who signed what."""
+"""`pipeseal tool verify`: for each step of a signed file, who signed and sealed what."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,7 +12,7 @@ from pipeseal.cli.exits import CANNOT_CHECK, DONE, exit_status, worst
 
 if TYPE_CHECKING:
     from pipeseal.errors import VerificationError
-    from pipeseal.pipeline.steps import CommandStep
+    from pipeseal.pipeline.steps import CommandStep, Pipeline
     from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 _STATES = {20: "unsigned", 21: "unknown_signer", 22: "failed", 23: "cannot_check"}
@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
         kid, thumbprint: who signed; empty when that is not proven.
         fields: what the signature covers; what differs or is missing when it failed.
         code, message: why not, when not verified.
+        seal: what its seal says, see `tool_verify_seal.describe_seal`; None when it did not come to that.
     """
 
     place: str
@@ -40,6 +41,7 @@ class Outcome(NamedTuple):
     fields: tuple[str, ...] = ()
     code: str = ""
     message: str = ""
+    seal: dict[str, Any] | None = None
 
 
 @click.command("verify")
@@ -72,12 +74,16 @@ def tool_verify(
     variables: tuple[str, ...],
     output: str,
 ) -> None:
-    """Say for each step of a signed file who signed what.
+    """Say for each step of a signed file who signed and sealed what.
 
     \b
     Examples:
       pipeseal tool verify signed.yml --jwks-file verify.json --repo git@example.org:acme/app.git
       pipeseal tool verify signed.yml --jwks-file verify.json --repo URL -o json
+
+    \b
+    A step without a seal is verified by its signature; the answer says that it is not sealed. A seal that is there
+    has to hold: whole, of now, for --repo, and of the step as it stands.
 
     \b
     Exit status, the worst of all steps:
@@ -114,7 +120,7 @@ def tool_verify(
         prefix = f"document {document}, step" if document > 1 else "step"
         for place, step in walk_steps(parsed.steps, prefix):
             if isinstance(step, CommandStep):
-                outcomes.append(_verify(place, step, {**parsed.env, **given}, repo, keys))
+                outcomes.append(_verify(place, step, parsed, given, repo, keys))
             elif isinstance(step, UnknownStep):
                 why = step.reason or "it is of no known kind"
                 outcomes.append(
@@ -142,11 +148,15 @@ def _variables(pairs: tuple[str, ...], organization: str | None, pipeline: str |
     return variables
 
 
-def _verify(place: str, step: CommandStep, env: dict[str, str], repo: str, keys: VerificationKeys) -> Outcome:
+def _verify(
+    place: str, step: CommandStep, pipeline: Pipeline, given: dict[str, str], repo: str, keys: VerificationKeys
+) -> Outcome:
+    from pipeseal.cli.tool_verify_seal import describe_seal, verify_step_seal
     from pipeseal.errors import VerificationError
     from pipeseal.signing.bindings import STEP_KEY
     from pipeseal.signing.verify import verify_step
 
+    env = {**pipeline.env, **given}
     name = step.label or step.key or step.command.partition("\n")[0]
     if step.key:
         env = {STEP_KEY: step.key, **env}  # what the step's job will have
@@ -164,7 +174,17 @@ def _verify(place: str, step: CommandStep, env: dict[str, str], repo: str, keys:
             message=_message(error),
         )
     key = verified.key
-    return Outcome(place, name, "verified", DONE, key.kid, key.thumbprint, verified.signed_fields)
+    signed = Outcome(place, name, "verified", DONE, key.kid, key.thumbprint, verified.signed_fields)
+    try:
+        seal = verify_step_seal(step, pipeline, given, repo, keys, signer=key.kid)
+    except VerificationError as error:
+        status = exit_status(error)
+        state = _STATES[status]
+        failed = {"state": state, "code": error.code}
+        return signed._replace(
+            state=state, status=status, fields=error.fields, code=error.code, message=error.message, seal=failed
+        )
+    return signed._replace(seal=describe_seal(seal))
 
 
 def _message(error: VerificationError) -> str:
@@ -175,6 +195,7 @@ def _message(error: VerificationError) -> str:
 
 
 def _print_text(source: str, outcomes: list[Outcome], status: int) -> None:
+    from pipeseal.cli.tool_verify_seal import words_of_seal
     from pipeseal.errors import escape_control
 
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
@@ -186,6 +207,7 @@ def _print_text(source: str, outcomes: list[Outcome], status: int) -> None:
             signer = f"{escape_control(outcome.kid)} ({outcome.thumbprint[:8]}…)"
             click.echo(f"  {mark} {outcome.place}{name}  signed by {signer}")
             click.echo(f"      covers {escape_control(' '.join(outcome.fields))}")
+            click.echo(f"      {escape_control(words_of_seal(outcome.seal))}")
         else:
             words = outcome.state.replace("_", " ")
             click.echo(f"  {mark} {outcome.place}{name}  {words} [{outcome.code}]")
@@ -197,7 +219,9 @@ def _print_text(source: str, outcomes: list[Outcome], status: int) -> None:
         signers = sorted({f"{outcome.kid} ({outcome.thumbprint[:8]}…)" for outcome in outcomes})
         count = len(outcomes)
         steps = "1 step" if count == 1 else f"{count} of {count} steps"
-        click.echo(escape_control(f"Verified: {steps} of {source} signed by {', '.join(signers)}."))
+        sealed = sum(outcome.seal is not None and outcome.seal["state"] == "verified" for outcome in outcomes)
+        seals = {0: "none is sealed", count: "sealed too"}.get(sealed, f"{sealed} of them sealed too")
+        click.echo(escape_control(f"Verified: {steps} of {source} signed by {', '.join(signers)}; {seals}."))
     else:
         good = sum(outcome.state == "verified" for outcome in outcomes)
         verdicts = {20: "Not signed", 21: "Unknown signer", 22: "FAILED", 23: "Cannot check"}

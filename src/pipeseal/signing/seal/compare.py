@@ -13,6 +13,7 @@ from typing import Final
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.matrix import interpolate_matrix
+from pipeseal.pipeline.render import checkout_value
 from pipeseal.pipeline.steps import Checkout, CommandStep, Plugin, Secret
 from pipeseal.pipeline.values import Value
 from pipeseal.signing.fields import BY_NAME, Difference, digest_of
@@ -20,7 +21,7 @@ from pipeseal.signing.job import JobDiffers
 from pipeseal.signing.jws import signer_evidence
 from pipeseal.signing.merge import merge_checkout
 from pipeseal.signing.seal.envelope import VARIABLE, Execution, ResolvedPlugin, Seal, member_digest
-from pipeseal.signing.seal.members import artifact_patterns, seal_step
+from pipeseal.signing.seal.members import artifact_patterns, normal_value, seal_step
 from pipeseal.signing.seal.verify import VerifiedSeal
 
 _PROOF: Final = object()
@@ -189,6 +190,51 @@ def verify_sealed_job(
         evidence=evidence,
         fields=list(dict.fromkeys(difference.field for difference in differences)),
     )
+
+
+def verify_sealed_text(
+    verified: VerifiedSeal, *, step: CommandStep, env: Mapping[str, str], checkout: Checkout | None
+) -> VerifiedSeal:
+    """The seal, when the step stands in a pipeline's text as it was sealed.
+
+    Plan:
+        1. No member of the step differs from the sealed one.
+        2. The step gets from its pipeline what it was sealed with: variables and checkout settings.
+
+    Does not check: what `verify_seal` does not; conditions and agents that the pipeline has for all steps.
+
+    Parameters:
+        verified: the step's proven seal.
+        step: the step as it stands in the text.
+        env: the pipeline's variables.
+        checkout: the pipeline's checkout settings.
+
+    Raises:
+        JobDiffers: `seal.differs`; all differing members are named.
+    """
+    seal = verified.seal
+    # 1.
+    differences = _compare_step(seal, step)
+    # 2.
+    given = {
+        "env": dict(env),
+        "checkout": None if checkout is None else normal_value(checkout_value(checkout), "checkout"),
+    }
+    for name, value in seal.members["inherited"].items():
+        if member_digest(value) != member_digest(given[name]):
+            message = f"the pipeline's `{name}` is not as it was sealed"
+            differences.append(Difference(f"inherited.{name}", "seal.differs", message, {}))
+    if differences:
+        evidence = signer_evidence(verified.key)
+        for difference in differences:
+            evidence |= difference.evidence
+        raise JobDiffers(
+            "seal.differs",
+            "; ".join(difference.message for difference in differences),
+            evidence=evidence,
+            fields=[difference.field for difference in differences],
+        )
+    return verified
 
 
 def compare_job_with_seal(sealed: SealedStep, *, step: CommandStep, env: Mapping[str, str]) -> list[Difference]:
