@@ -422,6 +422,18 @@ def test_a_step_tells_its_webhooks_how_its_jobs_ended(running: RunningServer, re
     assert receiver.requests[0][0]["x-buildkite-event"] == "job.finished"
 
 
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_trigger_step_tells_its_webhooks_too(running: RunningServer, receiver: Receiver, detached: bool) -> None:
+    running.api.create_pipeline("steps: [wait]", slug="other")
+    trigger = {"trigger": "other", "key": "t", "async": detached, "notify": [{"webhook": receiver.url}]}
+    build_of(running, {"steps": [trigger]})
+    running.api.wait_build("passed")
+    until(lambda: len(receiver.requests) == 1, "the webhook")
+    body = json.loads(receiver.requests[0][1])
+    assert (body["event"], body["job"]["type"], body["job"]["state"]) == ("job.finished", "trigger", "passed")
+    assert body["job"]["triggered_build"]["number"] == 1
+
+
 @pytest.mark.parametrize(
     ("notify", "words"),
     [

@@ -19,6 +19,7 @@ from pipeseal.controlplane.domain.retry import Ending
 from pipeseal.controlplane.domain.triggers import MAX_DEPTH, Trigger, read_trigger
 from pipeseal.controlplane.services.advance_build import advance_build, end_job, note_progress
 from pipeseal.controlplane.services.create_build import NewBuild, PreparedBuild, insert_build, prepare_build
+from pipeseal.controlplane.services.note_event import note_job_end
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store.database import Transaction
@@ -31,6 +32,7 @@ class _Content(msgspec.Struct):
     trigger: Any = None
     build: Any = None
     async_: Any = msgspec.field(name="async", default=None)
+    notify: Any = None
 
 
 class _Rows(NamedTuple):
@@ -79,6 +81,8 @@ async def _trigger(plane: ControlPlane, job_id: str) -> None:
         insert_build(tx, plane, prepared)
         if detached:
             advance_build(tx, plane, parent, now=now, ended_step=rows.job["step_id"])
+            if members.notify:
+                note_job_end(tx, plane, parent, job_id, members.notify, now=now)
 
     await asyncio.shield(plane.database.write(change))
 
