@@ -13,7 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import command_rows, job_rows, log_rows, peers, program_rows, scale_rows, step_rows, store_rows
+from benchmarks import (
+    command_rows,
+    job_rows,
+    ledger_rows,
+    log_rows,
+    peers,
+    program_rows,
+    scale_rows,
+    step_rows,
+    store_rows,
+)
 from benchmarks.measure import CommandFailed
 from benchmarks.report import Row, render_table, row_value
 from benchmarks.workspace import Workspace
@@ -58,6 +68,8 @@ ROWS: dict[str, Measure] = {
     **_sized("redact.stream", log_rows.measure_redaction, "20", "100"),
     **_sized("store.claim.sqlite", partial(store_rows.measure_claim, engine="sqlite"), "8", "100"),
     **_sized("store.claim.postgres", partial(store_rows.measure_claim, engine="postgres"), "8", "100"),
+    **_sized("ledger.claim.sqlite", partial(ledger_rows.measure_claim, engine="sqlite"), "1", "8"),
+    **_sized("ledger.claim.postgres", partial(ledger_rows.measure_claim, engine="postgres"), "1", "8"),
     "scale.queue": store_rows.measure_queue,
     "db.job": store_rows.measure_job_size,
     "scale.idle": scale_rows.measure_idle_agents,

@@ -94,8 +94,7 @@ def open_place(
     """
     more = {} if repository is None else {"repository": repository}
     server, rest = stack.enter_context(signed_server(space, "jobs", steps, *options, **more))
-    flags = () if repository is None else ("--git-clone-flags", "-v")
-    process = stack.enter_context(agent(space, server, program, *flags, spawn=spawn, stock_flags=stock_flags))
+    process = stack.enter_context(agent(space, server, program, spawn=spawn, stock_flags=stock_flags))
     wait_for_agents(space, rest, spawn)
     return server, Place(rest, [server.process.pid], [process.pid])
 

@@ -164,9 +164,8 @@ def measure_queue(space: Workspace) -> Row:
     The new job goes before those that wait, so both sides do the same; an agent that runs nothing takes it.
     """
     with ExitStack() as stack:
-        full = stack.enter_context(_queue_place(space))
-        empty = stack.enter_context(_queue_place(space))
-        fill_queue(full[0])
+        full = stack.enter_context(_queue_place(space, fill_queue))
+        empty = stack.enter_context(_queue_place(space, lambda _rest: None))
         pairs = alternate(
             lambda: _take(*full), lambda: _take(*empty),
             pairs=100, budget_seconds=space.budget_seconds, fewest=60,
@@ -190,8 +189,9 @@ def fill_queue(rest: Connection) -> None:
 
 
 @contextmanager
-def _queue_place(space: Workspace) -> Iterator[tuple[Connection, PretendAgent]]:
+def _queue_place(space: Workspace, fill: Callable[[Connection], None]) -> Iterator[tuple[Connection, PretendAgent]]:
     with Server(space.fresh("queue"), space.env, *LIMITS) as server, closing(server.rest()) as rest:
+        fill(rest)
         create_pipeline(rest, "first", "steps: [{command: 'true', priority: 10}]")
         taker = PretendAgent(server)
         yield rest, taker
