@@ -10,7 +10,8 @@ from urllib.parse import quote_from_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeseal.agent.redaction import FEW_MATCHES, MARK, Redactor, find_secrets, go_quoted, is_secret_name, spellings
+from pipeseal.agent.redaction import FEW_MATCHES, MARK, Redactor, find_secrets, go_quoted, spellings
+from pipeseal.pipeline.secret_names import is_secret_name
 
 # Few letters, so that secrets overlap, repeat and begin in each other.
 _TEXT = st.text("ab\n ", min_size=6, max_size=10)

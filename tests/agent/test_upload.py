@@ -15,13 +15,13 @@ import click
 import pytest
 
 from pipeseal.agent.client import AgentClient
-from pipeseal.agent.redaction import DEFAULT_PATTERNS
 from pipeseal.agent.upload import find_sources, upload
 from pipeseal.agent.upload_options import UploadOptions
 from pipeseal.agent.upload_send import make_uuid
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 from pipeseal.pipeline.files import DEFAULT_FILES
 from pipeseal.pipeline.parse import parse_command_step
+from pipeseal.pipeline.secret_names import DEFAULT_PATTERNS
 from pipeseal.signing.keys.files import write_key_file
 from pipeseal.signing.keys.generate import generate_key_pair
 from pipeseal.signing.keys.open import load_verification_keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from pipeseal.agent.redaction import DEFAULT_PATTERNS
+from pipeseal.pipeline.secret_names import DEFAULT_PATTERNS
 from pipeseal.repository.git_config import DEFAULT_PROTOCOLS
 
 Kind = Literal["text", "number", "flag", "list", "path", "paths", "key", "seconds"]

@@ -6,10 +6,10 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from fnmatch import translate
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote_from_bytes
+
+from pipeseal.pipeline.secret_names import is_secret_name
 
 MARK = b"[REDACTED]"
 # Shorter values would hide half of every log.
@@ -19,34 +19,10 @@ MIN_ENCODED_BYTES = 8
 # With more secrets than this in one block, one search for all that overlap is quicker than one around each.
 FEW_MATCHES = 64
 
-# Names of variables whose values are secret, as the stock agent has them.
-DEFAULT_PATTERNS = (
-    "*_PASSWORD",
-    "*_SECRET",
-    "*_TOKEN",
-    "*_PRIVATE_KEY",
-    "*_SSH_KEY",
-    "*_ACCESS_KEY",
-    "*_SECRET_KEY",
-    "*_CONNECTION_STRING",
-    "*_API_KEY",
-)
-
 _GO_ESCAPES = {
     "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
     "\v": "\\v", "\\": "\\\\", '"': '\\"',
 }  # fmt: skip
-
-
-def is_secret_name(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a variable's name matches one of the patterns (`*` and `?`)."""
-    return _one_pattern(tuple(patterns)).match(name) is not None
-
-
-@lru_cache(maxsize=64)
-def _one_pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # Every job asks for each of its variables, with the same few patterns.
-    return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)")
 
 
 def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], list[str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeseal.agent.redaction import MIN_BYTES, find_secrets, is_secret_name, spellings
+from pipeseal.agent.redaction import MIN_BYTES, find_secrets, spellings
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.interpolate import interpolate_text
 from pipeseal.pipeline.render import pipeline_value, render_json
+from pipeseal.pipeline.secret_names import is_secret_name
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pipeseal.agent.redaction import DEFAULT_PATTERNS
+from pipeseal.pipeline.secret_names import DEFAULT_PATTERNS
 
 # How long a seal is good for: a week, for builds that wait for a person over a weekend.
 DEFAULT_VALIDITY = "7d"

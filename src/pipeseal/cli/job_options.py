@@ -280,7 +280,8 @@ def without_secrets(text: str, patterns: Sequence[str], what: str, talk: Talk) -
     import os
 
     from pipeseal.agent.job_client import clean_text
-    from pipeseal.agent.redaction import DEFAULT_PATTERNS, Redactor, find_secrets
+    from pipeseal.agent.redaction import Redactor, find_secrets
+    from pipeseal.pipeline.secret_names import DEFAULT_PATTERNS
 
     names = split_commas(patterns) if patterns else DEFAULT_PATTERNS
     hidden, _ = find_secrets(os.environ, names)

@@ -52,7 +52,8 @@ def redactor_add(
     else:
         named = _parse(text)
         if apply_vars_filter:
-            from pipeseal.agent.redaction import DEFAULT_PATTERNS, find_secrets
+            from pipeseal.agent.redaction import find_secrets
+            from pipeseal.pipeline.secret_names import DEFAULT_PATTERNS
 
             patterns = split_commas(redacted_vars) if redacted_vars else DEFAULT_PATTERNS
             named, short = find_secrets(named, patterns)

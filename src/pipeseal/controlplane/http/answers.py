@@ -20,6 +20,7 @@ class Organization(TypedDict):
     slug: str
     pipelines_url: str
     agents_url: str
+    public_pipelines: bool
 
 
 class AccessToken(TypedDict):
@@ -50,6 +51,8 @@ class Pipeline(TypedDict):
     configuration: str
     builds_url: str
     created_at: Time
+    visibility: str
+    public_since: Time
     branch_configuration: str | None
     skip_queued_branch_builds: bool
     skip_queued_branch_builds_filter: str | None
@@ -106,6 +109,7 @@ class JobAgent(TypedDict):
 
     id: str
     name: str | None
+    version: str | None
 
 
 class JobPriority(TypedDict):

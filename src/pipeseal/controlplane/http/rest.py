@@ -13,10 +13,11 @@ from starlette.routing import Route
 from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
+from pipeseal.controlplane.http.public import check_public, is_stranger, shown
 from pipeseal.controlplane.http.readers import read_reader, reader_of
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
-from pipeseal.controlplane.http.rest_bodies import NewPipeline, PauseBody, PipelineChanges
+from pipeseal.controlplane.http.rest_bodies import NewPipeline, OrganizationChanges, PauseBody, PipelineChanges
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
 from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
 from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
@@ -25,6 +26,12 @@ from pipeseal.controlplane.http.shapes import agent_shape, organization_shape, p
 from pipeseal.controlplane.services import pipelines
 from pipeseal.controlplane.services.authenticate import missing_token, not_found
 from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.public import (
+    PUBLIC,
+    allow_public_pipelines,
+    public_pipelines_allowed,
+    set_visibility,
+)
 from pipeseal.controlplane.services.register_agent import pause_agent, stop_agent
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import builds as build_store
@@ -38,10 +45,13 @@ Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 async def _list_pipelines(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
     repository = request.query_params.get("repository")
+    visibility = PUBLIC if is_stranger(request) else None
     rows = await plane.database.read(
-        lambda tx: build_store.list_pipelines(tx, repository=repository, limit=page.limit, offset=page.offset)
+        lambda tx: build_store.list_pipelines(
+            tx, repository=repository, visibility=visibility, limit=page.limit, offset=page.offset
+        )
     )
-    return render_page(plane, request, page, [pipeline_shape(plane, row) for row in rows])
+    return render_page(plane, request, page, shown(request, [pipeline_shape(plane, row) for row in rows]))
 
 
 async def _create_pipeline(plane: ControlPlane, request: Request) -> Response:
@@ -62,7 +72,7 @@ async def _create_pipeline(plane: ControlPlane, request: Request) -> Response:
 
 
 async def _show_pipeline(plane: ControlPlane, request: Request) -> Response:
-    return render(await _read_pipeline(plane, request.path_params["slug"]))
+    return render(shown(request, await _read_pipeline(plane, request.path_params["slug"])))
 
 
 async def _update_pipeline(plane: ControlPlane, request: Request) -> Response:
@@ -71,6 +81,8 @@ async def _update_pipeline(plane: ControlPlane, request: Request) -> Response:
     names = ("name", "repository", "configuration", "default_branch", "description")
     changes = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
     await pipelines.update_pipeline(plane, slug, changes, body.revise)
+    if body.visibility is not None:
+        await set_visibility(plane, slug, body.visibility, past=body.public_since == "all")
     return render(await _read_pipeline(plane, slug))
 
 
@@ -112,13 +124,24 @@ async def _stop_agent(plane: ControlPlane, request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def _read_organization(plane: ControlPlane) -> dict[str, Any]:
+    allowed = await plane.database.read(public_pipelines_allowed)
+    return organization_shape(plane, public_pipelines=allowed)
+
+
 async def _show_organization(plane: ControlPlane, _request: Request) -> Response:
-    return render(organization_shape(plane))
+    return render(await _read_organization(plane))
+
+
+async def _update_organization(plane: ControlPlane, request: Request) -> Response:
+    body = await read_json(request, OrganizationChanges, plane.settings.limits.max_body_bytes)
+    await allow_public_pipelines(plane, body.public_pipelines)
+    return render(await _read_organization(plane))
 
 
 async def _list_organizations(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    return render_page(plane, request, page, cut_page(page, [organization_shape(plane)]))
+    return render_page(plane, request, page, cut_page(page, [await _read_organization(plane)]))
 
 
 async def _show_access_token(_plane: ControlPlane, request: Request) -> Response:
@@ -131,6 +154,7 @@ async def _show_access_token(_plane: ControlPlane, request: Request) -> Response
 # Method, path below `/v2/organizations/{organization}`, handler.
 ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "", _show_organization),
+    ("PATCH", "", _update_organization),
     ("GET", "/pipelines", _list_pipelines),
     ("POST", "/pipelines", _create_pipeline),
     ("GET", "/pipelines/{slug}", _show_pipeline),
@@ -158,24 +182,37 @@ OUTER_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
 def rest_routes(plane: ControlPlane) -> list[Route]:
     """The endpoints of the REST API."""
     rows = [
-        *((method, path, path, handler) for method, path, handler in OUTER_ENDPOINTS),
-        *((method, path, ORGANIZATION + path, handler) for method, path, handler in ENDPOINTS),
+        *((method, path, "", handler) for method, path, handler in OUTER_ENDPOINTS),
+        *((method, path, ORGANIZATION, handler) for method, path, handler in ENDPOINTS),
     ]
     return [
-        Route(PREFIX + whole, _bound(plane, NEEDED[f"{method} {path}"], handler), methods=[method])
-        for method, path, whole, handler in rows
+        Route(PREFIX + below + path, _bound(plane, f"{method} {path}", bool(below), handler), methods=[method])
+        for method, path, below, handler in rows
     ]
 
 
-def _bound(plane: ControlPlane, scope: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _bound(
+    plane: ControlPlane, row: str, is_below: bool, handler: Handler
+) -> Callable[[Request], Awaitable[Response]]:
+    """A handler behind the check of who asks.
+
+    Parameters:
+        row: method and path in the table.
+        is_below: the path is below one organisation; only there is something public.
+    """
+    scope = NEEDED[row]
+
     async def endpoint(request: Request) -> Response:
         reader = await read_reader(plane, request)
-        if reader.kind == "anonymous":
-            raise missing_token("Bearer")
-        if scope:
-            reader.need(scope)
         request.state.reader = reader
-        if request.path_params.get("organization", plane.settings.organization) != plane.settings.organization:
+        own = request.path_params.get("organization", plane.settings.organization) == plane.settings.organization
+        if reader.kind == "anonymous":
+            if not (own and is_below):
+                raise missing_token("Bearer")
+            await check_public(plane, request, row)
+        elif scope:
+            reader.need(scope)
+        if not own:
             raise not_found("such organisation")
         return await handler(plane, request)
 

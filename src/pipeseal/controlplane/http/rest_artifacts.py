@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
+from pipeseal.controlplane.http.public import shown
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_bodies import SecretValue
 from pipeseal.controlplane.http.shapes import organization_url, time_text
@@ -81,7 +82,9 @@ async def _list_artifacts(plane: ControlPlane, request: Request) -> Response:
 
     rows = await plane.database.read(look)
     url = _build_url(plane, request)
-    return render_page(plane, request, page, [_artifact_shape(row, url) for row in cut_page(page, rows)])
+    return render_page(
+        plane, request, page, shown(request, [_artifact_shape(row, url) for row in cut_page(page, rows)])
+    )
 
 
 async def _find_artifact(plane: ControlPlane, request: Request) -> Row:
@@ -98,7 +101,8 @@ async def _find_artifact(plane: ControlPlane, request: Request) -> Row:
 
 
 async def _show_artifact(plane: ControlPlane, request: Request) -> Response:
-    return render(_artifact_shape(await _find_artifact(plane, request), _build_url(plane, request)))
+    row = await _find_artifact(plane, request)
+    return render(shown(request, _artifact_shape(row, _build_url(plane, request))))
 
 
 async def _download_artifact(plane: ControlPlane, request: Request) -> Response:
@@ -118,7 +122,7 @@ async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
         return rows if job_id is None else [row for row in rows if row["owner"] == job_id]
 
     rows = cut_page(page, await plane.database.read(look))
-    return render_page(plane, request, page, [_annotation_shape(row) for row in rows])
+    return render_page(plane, request, page, shown(request, [_annotation_shape(row) for row in rows]))
 
 
 def _annotation_shape(row: Row) -> dict[str, Any]:

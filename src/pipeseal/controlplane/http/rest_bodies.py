@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -54,13 +54,24 @@ class NewPipeline(SettingsChanges, kw_only=True):
 
 
 class PipelineChanges(SettingsChanges, kw_only=True):
-    """What is to change of a pipeline; what is not there stays as it is."""
+    """What is to change of a pipeline; what is not there stays as it is.
+
+    A pipeline that becomes public shows strangers the builds made from `now` on, unless `public_since` is `all`.
+    """
 
     name: str | None = None
     repository: str | None = None
     configuration: str | None = None
     default_branch: str | None = None
     description: str | None = None
+    visibility: str | None = None
+    public_since: Literal["now", "all"] = "now"
+
+
+class OrganizationChanges(msgspec.Struct):
+    """What is to change of the organisation."""
+
+    public_pipelines: bool
 
 
 class Author(msgspec.Struct):

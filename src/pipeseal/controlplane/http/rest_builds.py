@@ -21,6 +21,7 @@ from starlette.responses import Response
 from pipeseal.controlplane.http.bodies import read_json, read_number
 from pipeseal.controlplane.http.log_download import send_log
 from pipeseal.controlplane.http.paging import read_page, render_page
+from pipeseal.controlplane.http.public import is_stranger, shown
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_bodies import NewBuildBody, UnblockBody
 from pipeseal.controlplane.http.shapes import build_shape, job_shape
@@ -30,6 +31,7 @@ from pipeseal.controlplane.services.accept_job import read_environment
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.events import build_topic, wait_for
 from pipeseal.controlplane.services.plane import ControlPlane
+from pipeseal.controlplane.services.public import read_pipeline_environment
 from pipeseal.controlplane.store import builds as build_store
 from pipeseal.controlplane.store import pages
 from pipeseal.controlplane.store.database import Transaction
@@ -106,6 +108,9 @@ async def list_builds(plane: ControlPlane, request: Request) -> Response:
             if pipeline is None:
                 raise not_found("such pipeline")
             wanted = replace(search, pipeline_id=pipeline["id"])
+            if is_stranger(request):
+                since = request.state.public_since
+                wanted = replace(wanted, created_from=max(since, search.created_from or 0), author=None, meta_data=())
         rows = build_store.list_builds(tx, wanted, limit=page.limit, offset=page.offset)
         pipelines = build_store.pipelines_of(tx, (row["pipeline_id"] for row in rows))
         return [
@@ -113,7 +118,7 @@ async def list_builds(plane: ControlPlane, request: Request) -> Response:
             for row in rows
         ]
 
-    return render_page(plane, request, page, await plane.database.read(look))
+    return render_page(plane, request, page, shown(request, await plane.database.read(look)))
 
 
 def _listed(
@@ -185,7 +190,7 @@ async def _show_build(plane: ControlPlane, request: Request) -> Response:
     deadline = asyncio.get_running_loop().time() + seconds
     with plane.events.listen(build_topic(build["id"])) as event:
         while True:
-            shape = msgspec.json.encode(await _read_build(plane, slug, number, retried=retried))
+            shape = msgspec.json.encode(shown(request, await _read_build(plane, slug, number, retried=retried)))
             tag = f'"{hashlib.sha256(shape).hexdigest()[:32]}"'
             if tag != seen:
                 return Response(shape, headers={"ETag": tag}, media_type="application/json")
@@ -224,12 +229,13 @@ async def _read_job(plane: ControlPlane, request: Request, job_id: str) -> dict[
 
 
 async def _show_job(plane: ControlPlane, request: Request) -> Response:
-    return render(await _read_job(plane, request, request.path_params["job_id"]))
+    return render(shown(request, await _read_job(plane, request, request.path_params["job_id"])))
 
 
 async def _show_environment(plane: ControlPlane, request: Request) -> Response:
     job = await _read_job(plane, request, request.path_params["job_id"])
-    return render({"env": await read_environment(plane, job["id"])})
+    read = read_pipeline_environment if is_stranger(request) else read_environment
+    return render(shown(request, {"env": await read(plane, job["id"])}))
 
 
 async def _unblock(plane: ControlPlane, request: Request) -> Response:

@@ -13,6 +13,7 @@ NEEDED: Final[dict[str, str]] = {
     "GET /builds": "read_builds",
     "GET /access-token": "",
     "GET ": "read_organizations",
+    "PATCH ": "write_organizations",
     "GET /pipelines": "read_pipelines",
     "POST /pipelines": "write_pipelines",
     "GET /pipelines/{slug}": "read_pipelines",

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def organization_shape(plane: ControlPlane) -> dict[str, Any]:
+def organization_shape(plane: ControlPlane, *, public_pipelines: bool) -> dict[str, Any]:
     """The organisation."""
     slug, url = plane.settings.organization, organization_url(plane)
     return {
@@ -35,6 +35,7 @@ def organization_shape(plane: ControlPlane) -> dict[str, Any]:
         "slug": slug,
         "pipelines_url": f"{url}/pipelines",
         "agents_url": f"{url}/agents",
+        "public_pipelines": public_pipelines,
     }
 
 

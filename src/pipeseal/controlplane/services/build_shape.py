@@ -44,6 +44,8 @@ def pipeline_shape(plane: ControlPlane, row: Row) -> dict[str, Any]:
         "configuration": row["configuration"],
         "builds_url": f"{url}/builds",
         "created_at": time_text(row["created_at"]),
+        "visibility": row["visibility"],
+        "public_since": time_text(row["public_since"]) if row["public_since"] else None,
         "branch_configuration": settings.branch_configuration or None,
         "skip_queued_branch_builds": settings.skip_queued_branch_builds,
         "skip_queued_branch_builds_filter": settings.skip_queued_branch_builds_filter or None,

@@ -24,7 +24,7 @@ class _StepContent(msgspec.Struct):
 
 
 def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> dict[str, Any]:
-    """A job, from its row joined with `step_key`, `content`, `group_key` and `agent_name`."""
+    """A job, from its row joined with `step_key`, `content`, `group_key`, `agent_name` and `agent_version`."""
     shape: dict[str, Any] = {
         "id": row["id"],
         "type": row["kind"],
@@ -71,7 +71,9 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "signal_reason": row["signal_reason"],
         "soft_failed": bool(row["soft_failed"]),
         "refusal": None if row["refusal"] is None else msgspec.Raw(row["refusal"].encode()),
-        "agent": {"id": row["agent_id"], "name": row["agent_name"]} if has_agent else None,
+        "agent": {"id": row["agent_id"], "name": row["agent_name"], "version": row["agent_version"]}
+        if has_agent
+        else None,
         "priority": {"number": row["priority"]},
         "matrix": None if row["matrix"] is None else msgspec.Raw(row["matrix"].encode()),
         "parallel_group_index": row["parallel_index"],

@@ -29,12 +29,15 @@ def find_pipeline(tx: Transaction, slug: str) -> Row | None:
     return tx.one("SELECT * FROM pipelines WHERE slug = :slug", slug=slug)
 
 
-def list_pipelines(tx: Transaction, *, repository: str | None, limit: int, offset: int) -> list[Row]:
-    """Pipelines by slug, all or those of one repository."""
+def list_pipelines(
+    tx: Transaction, *, repository: str | None, limit: int, offset: int, visibility: str | None = None
+) -> list[Row]:
+    """Pipelines by slug, all or those of one repository, or of one visibility."""
     return tx.all(
-        "SELECT * FROM pipelines WHERE :repository IS NULL OR repository = :repository "
-        "ORDER BY slug LIMIT :limit OFFSET :offset",
+        "SELECT * FROM pipelines WHERE (:repository IS NULL OR repository = :repository) "
+        "AND (:visibility IS NULL OR visibility = :visibility) ORDER BY slug LIMIT :limit OFFSET :offset",
         repository=repository,
+        visibility=visibility,
         limit=limit,
         offset=offset,
     )
@@ -45,6 +48,16 @@ def update_pipeline(tx: Transaction, slug: str, **columns: str) -> None:
     for name in ("name", "description", "repository", "default_branch", "configuration", "settings"):
         if name in columns:
             tx.run(f"UPDATE pipelines SET {name} = :value WHERE slug = :slug", value=columns[name], slug=slug)  # noqa: S608  (a name from the line above)
+
+
+def set_visibility(tx: Transaction, slug: str, visibility: str, since: int) -> None:
+    """Who sees a pipeline, and from which time on its builds."""
+    tx.run(
+        "UPDATE pipelines SET visibility = :visibility, public_since = :since WHERE slug = :slug",
+        visibility=visibility,
+        since=since,
+        slug=slug,
+    )
 
 
 def next_build_number(tx: Transaction, pipeline_id: str) -> int:

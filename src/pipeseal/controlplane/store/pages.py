@@ -10,7 +10,8 @@ from pipeseal.controlplane.store.database import Transaction
 
 _JOBS = """
     SELECT jobs.*, steps.key AS step_key, steps.content, groups.key AS group_key, agents.name AS agent_name,
-        triggered.number AS triggered_number, triggered_pipeline.slug AS triggered_slug
+        agents.version AS agent_version, triggered.number AS triggered_number,
+        triggered_pipeline.slug AS triggered_slug
     FROM jobs JOIN steps ON steps.id = jobs.step_id
     LEFT JOIN steps AS groups ON groups.id = steps.parent_id
     LEFT JOIN agents ON agents.id = jobs.agent_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sqlite3 import Row
 from typing import Any
 
 import msgspec
@@ -190,3 +191,12 @@ def blocked_state(tx: Transaction, build_id: str) -> str:
     if row is None or not row["content"].startswith("{"):
         return "passed"  # blocked at an input alone, or the step is written as a word
     return msgspec.json.decode(row["content"], type=_Blocked).blocked_state or "passed"
+
+
+def find_environment(tx: Transaction, job_id: str) -> Row | None:
+    """What the pipeline and the step of a script job set: `env` of the upload, and the step's `content`."""
+    return tx.one(
+        "SELECT u.env, s.content FROM jobs j JOIN steps s ON s.id = j.step_id JOIN uploads u ON u.id = s.upload_id "
+        "WHERE j.id = :job_id AND j.kind = 'script'",
+        job_id=job_id,
+    )

@@ -54,6 +54,13 @@ ROWS: tuple[Code, ...] = (
         "Ask an owner of the organisation for the scope or role that the message names.",
     ),
     Code(
+        "pipeline.public",
+        "no public pipelines here",
+        "A pipeline was to be made public, and the organisation does not allow that.",
+        ("nobody has allowed it yet",),
+        "An owner allows public pipelines in the organisation's settings (`public_pipelines`).",
+    ),
+    Code(
         "account.email",
         "no e-mail address",
         "What was given as an e-mail address is none.",

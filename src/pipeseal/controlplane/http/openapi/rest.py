@@ -72,6 +72,13 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
         {200: Answer("As it is now.", shown.Organization)},
         (401, 403, 404, 503),
     ),
+    "PATCH ": _change(
+        "update_organization",
+        "Whether pipelines may be public.",
+        shown.Organization,
+        _BODY,
+        body=sent.OrganizationChanges,
+    ),
     "GET /builds": _list("list_all_builds", "Builds of all pipelines, newest first.", shown.Build, (404,), _BUILDS),
     "GET /pipelines": _list(
         "list_pipelines",
@@ -241,7 +248,7 @@ REST_OPERATIONS: dict[str, Operation] = {
         "What the token may do.",
         Proof.API,
         {200: Answer("It.", shown.AccessToken)},
-        (401, 403, 503),
+        (401, 503),
     ),
 } | {
     f"{key.partition(' ')[0]} {ORGANIZATION}{key.partition(' ')[2]}": operation
