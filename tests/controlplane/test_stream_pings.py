@@ -85,6 +85,21 @@ def test_while_it_has_a_job_an_agent_is_told_of_no_other(running: RunningServer)
             assert other.result(5) != job.id
 
 
+def test_an_agent_that_wanted_one_job_is_told_of_no_other(running: RunningServer) -> None:
+    for _ in range(15):
+        agent = FakeAgent(running.api)
+        with open_stream(agent) as stream:
+            for _ in range(2):
+                running.api.create_build()
+            job = agent.accept(stream.next_job())
+            assert job.finish(ignore_agent_in_dispatches=True).status == 200
+            waiting(running)
+            agent.disconnect()
+            assert stream.next() is None
+        assert running.plane.dispatcher.ready_count == 1
+        FakeAgent(running.api).run()
+
+
 def test_pauses_and_the_end_are_told(running: RunningServer) -> None:
     agent = FakeAgent(running.api)
     with open_stream(agent) as stream:

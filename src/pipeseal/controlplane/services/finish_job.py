@@ -61,6 +61,10 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
             seal_log(tx, job_id, missing)
         if request.ignore_agent_in_dispatches and job["agent_id"] is not None:
             agent_store.set_ignored(tx, job["agent_id"])
+            session = plane.sessions.get(job["agent_id"])
+            if session is not None:
+                # Before its stream hears that it has no job any more, and would be told of the next.
+                tx.after_commit(lambda: plane.events.call(lambda: setattr(session, "ignored", True)))
         end_job(
             tx,
             plane,
@@ -80,10 +84,8 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
     session = plane.sessions.get(agent_id or "")
     if agent_id is not None and request.refusal is not None:
         _log_refusal(job_id, session.name if session is not None else agent_id, request.refusal)
-    if session is not None:
-        session.ignored = session.ignored or request.ignore_agent_in_dispatches
-        if session.job_id == job_id:
-            session.job_id = None
+    if session is not None and session.job_id == job_id:
+        session.job_id = None
 
 
 def _log_refusal(job_id: str, agent: str, refusal: Refusal) -> None:
