@@ -16,6 +16,7 @@ from pipeseal.policy.environment import TABLE, HandOver
 from pipeseal.policy.file import RECORD_KEYS, SECTION_KEYS, SHARED_KEYS, TOP_KEYS
 from pipeseal.policy.forbidden import families
 from pipeseal.policy.tables import Key
+from pipeseal.signer import config as signer
 from pipeseal.signing.bindings import BINDINGS
 from pipeseal.signing.fields import FIELDS
 
@@ -72,27 +73,36 @@ def signed_fields_page() -> str:
 
 def policy_page() -> str:
     """`policy.md`: the policy file, key by key, and the table of server variables; prose from a template."""
-
-    def keys(rows: dict[str, Key]) -> str:
-        return _table(
-            ("key", "value", "meaning"),
-            [(f"`{name}`", row.kind.replace("|", " or "), row.meaning) for name, row in rows.items()],
-        )
-
     words = {HandOver.VARIABLE: "as a variable", HandOver.FILE: "as a file", HandOver.NEVER: "no"}
     variables = [(f"`{row.name}`", row.kind.value, row.type.name, words[row.hand_over], row.meaning) for row in TABLE]
     parts = {
-        "shared_keys": keys(SHARED_KEYS),
-        "top_keys": keys({name: row for name, row in TOP_KEYS.items() if name not in SHARED_KEYS}),
-        "section_keys": keys({name: row for name, row in SECTION_KEYS.items() if name not in SHARED_KEYS}),
-        "record_keys": keys(RECORD_KEYS),
+        "shared_keys": _keys(SHARED_KEYS),
+        "top_keys": _keys({name: row for name, row in TOP_KEYS.items() if name not in SHARED_KEYS}),
+        "section_keys": _keys({name: row for name, row in SECTION_KEYS.items() if name not in SHARED_KEYS}),
+        "record_keys": _keys(RECORD_KEYS),
         "variables": _table(("variable", "kind", "form", "reaches the job", "what it is"), variables),
         "forbidden": _table(("names", "why"), families()),
     }
-    text = (TEMPLATES / "policy.tmpl").read_text(encoding="utf-8")
+    return _filled("policy.tmpl", parts)
+
+
+def signer_page() -> str:
+    """`signer.md`: the signer's file, key by key; prose from a template."""
+    return _filled("signer.tmpl", {"top_keys": _keys(signer.TOP_KEYS), "upload_keys": _keys(signer.UPLOAD_KEYS)})
+
+
+def _filled(template: str, parts: dict[str, str]) -> str:
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
     for name, part in parts.items():
         text = text.replace(f"{{{name}}}", part)
     return text
+
+
+def _keys(rows: dict[str, Key]) -> str:
+    return _table(
+        ("key", "value", "meaning"),
+        [(f"`{name}`", row.kind.replace("|", " or "), row.meaning) for name, row in rows.items()],
+    )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -111,6 +121,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "refusals.md": refusals_page,
     "signed-fields.md": signed_fields_page,
     "policy.md": policy_page,
+    "signer.md": signer_page,
     "openapi.json": openapi_page,
 }
 

@@ -226,8 +226,20 @@ def test_only_commits_of_the_branch_are_signed(tmp_path: Path) -> None:
     assert refusal(shop, commit="0" * 39 + "1").code == "commit.not_on_branch"
     assert shop.granted(shop.job(commit=evil, branch="evil")).code == "branch.not_allowed"
     assert shop.granted(shop.job(commit=evil, pull_request="7")).code == "branch.not_allowed"
-    assert shop.granted(shop.job(commit="HEAD")).code == "commit.not_full"
     assert shop.granted(shop.job(commit=evil[:12])).code == "environment.value"
+
+
+def test_the_head_of_a_branch_is_what_the_signer_finds_there(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, {FILE: "steps: [{command: 'echo $BUILDKITE_COMMIT'}]"})
+    head = shop.add_commit({"new": "1"})
+    (step,) = shop.upload(shop.job(commit="HEAD"))
+    assert step.command == f"echo {head}" and shop.seal(step)["BUILDKITE_COMMIT"] == head
+    shop._write("policy.toml", 'version = 1\nproof = "seal"\nbranches = ["main"]\nhead-commits = false\n')
+    assert shop.granted(shop.job(commit="HEAD")).code == "commit.not_full"
+    shop._write("policy.toml", 'version = 1\nproof = "seal"\nstatic-steps = "any"\n')
+    shop.configure("[[upload]]\ntags = true\npull-requests = true\n")
+    assert shop.granted(shop.job(commit="HEAD", tag="v1")).code == "commit.not_full"
+    assert shop.granted(shop.job(commit="HEAD", pull_request="4")).code == "commit.not_full"
 
 
 def test_pull_requests_and_tags_are_signed_only_where_the_signers_file_says_so(tmp_path: Path) -> None:

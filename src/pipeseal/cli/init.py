@@ -41,6 +41,7 @@ def default_directory() -> Path:
 )
 @click.option("--branch", metavar="NAME", help="The one branch whose commits may be built; any, without this.")
 @click.option("--key-id", metavar="ID", help="Name of the key.  [default: uploader- and a part of its thumbprint]")
+@click.option("--signer", is_flag=True, help="Keep the key with a process of its own, not with the uploading agent.")
 def init(
     directory: Path | None,
     repository: str | None,
@@ -50,6 +51,7 @@ def init(
     token_file: Path | None,
     branch: str | None,
     key_id: str | None,
+    signer: bool,
 ) -> None:
     """Make keys and an agent configuration, and say what to do next.
 
@@ -57,10 +59,11 @@ def init(
     Examples:
       pipeseal init
       pipeseal init --repository git@example.org:acme/app.git --pipeline app
-      pipeseal init --repository git@example.org:acme/app.git --pipeline app --branch main
+      pipeseal init --repository git@example.org:acme/app.git --pipeline app --branch main --signer
 
     Writes a key pair, a policy (only steps that this key sealed, only this repository), the settings of an agent
     that uploads (and holds the private key) and of one that runs everything else (and holds only the public key).
+    With --signer neither holds it: `pipeseal signer` does, and signs only what a verified commit's pipeline says.
     Nothing that exists is overwritten.
     """
     if branch and not repository:
@@ -80,6 +83,7 @@ def init(
         "runner.cfg",
         "policy.toml",
         *(["steps.yml"] if repository else []),
+        *(["signer.toml"] if signer else []),
     ]
     existing = [name for name in names if (directory / name).exists()]
     if existing:
@@ -95,18 +99,28 @@ def init(
     (directory / "verification.json").chmod(0o644)
     token_file = token_file.absolute() if token_file else _find_agent_token()
     for name, uploads in (("uploader.cfg", True), ("runner.cfg", False)):
-        _write_new(directory / name, _agent_settings(directory, endpoint, token_file, uploads=uploads))
+        settings = _agent_settings(directory, endpoint, token_file, uploads=uploads, signer=signer)
+        _write_new(directory / name, settings)
+    if signer:
+        _write_new(directory / "signer.toml", _signer_settings(directory), mode=0o600)
     _write_new(directory / "policy.toml", _policy(pair.key.kid or "", repository, branch))
     if repository and pipeline:
         _write_new(directory / "steps.yml", _signed_upload_step(directory, repository, organization, pipeline))
 
     click.echo(f"Made a key pair and settings for two agents in {directory}\n")
-    click.echo(f"  signing.json        private key {pair.key.kid} (0600): for the uploader alone")
+    click.echo(
+        f"  signing.json        private key {pair.key.kid} (0600): for the {'signer' if signer else 'uploader'} alone"
+    )
     click.echo("  verification.json   public key: for every agent")
-    click.echo("  uploader.cfg        an agent for queue uploader: signs what it uploads")
+    how = "has the signer sign what it uploads" if signer else "signs what it uploads"
+    click.echo(f"  uploader.cfg        an agent for queue uploader: {how}")
     click.echo("  runner.cfg          an agent for everything else: runs only what that key signed")
     what = f"only {repository}{f', branch {branch}' if branch else ''}" if repository else "any repository so far"
     click.echo(f"  policy.toml         what both may run: only what that key sealed, {what}")
+    if signer:
+        click.echo(
+            "  signer.toml         what the signer works with; better a user of its own: docs/how-to/signer.md"
+        )
     if repository:
         click.echo("  steps.yml           the pipeline's upload step, signed")
     click.echo(f"  thumbprint          {pair.key.thumbprint()}\n")
@@ -119,6 +133,9 @@ def init(
         f"pipeseal agent start --config {directory / 'runner.cfg'}{token}",
         f"pipeseal build create --pipeline {pipeline or 'SLUG'} --watch",
     ]
+    if signer:
+        words = f"--config {directory / 'signer.toml'} --socket {directory / 'signer.socket'}"
+        steps.insert(1, f"pipeseal signer {words}")
     if not token_file:
         steps.insert(0, "pipeseal server      (a control plane, if you have none; it says where its tokens are)")
     for number, step in enumerate(steps, 1):
@@ -139,8 +156,12 @@ def _find_agent_token() -> Path | None:
     return path if path.exists() else None
 
 
-def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, uploads: bool) -> str:
-    does = "uploads pipelines and signs them" if uploads else "runs what was signed, and nothing else"
+def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, uploads: bool, signer: bool) -> str:
+    does = (
+        "uploads pipelines" + (" that a signer signs" if signer else " and signs them")
+        if uploads
+        else "runs what was signed, and nothing else"
+    )
     lines = [
         f"# An agent that {does}.",
         f'endpoint="{endpoint}"',
@@ -151,11 +172,31 @@ def _agent_settings(directory: Path, endpoint: str, token_file: Path | None, *, 
         f'plugins-path="{directory / ("uploader-plugins" if uploads else "plugins")}"',
     ]
     if uploads:
+        lines.append('tags="queue=uploader"')
+    if uploads and signer:
+        lines.append(f'signer-socket="{directory / "signer.socket"}"')
+    elif uploads:
         lines += [
-            'tags="queue=uploader"',
             "# Whoever has this key decides what may run: keep it off the agents that run other people's code.",
             f'signing-jwks-file="{directory / "signing.json"}"',
         ]
+    return "\n".join(lines) + "\n"
+
+
+def _signer_settings(directory: Path) -> str:
+    import os
+
+    lines = [
+        "# What `pipeseal signer` works with. All keys: docs/reference/signer.md; is it right: `--check`",
+        "version = 1",
+        f"key = {_toml(str(directory / 'signing.json'))}",
+        f"verification-keys = {_toml(str(directory / 'verification.json'))}",
+        f"policy = {_toml(str(directory / 'policy.toml'))}",
+        f"state = {_toml(str(directory / 'signer-state'))}",
+        f"supervisors = [{os.getuid()}]            # users that agents run as; better not the signer's own",
+        '# jobs = ["ci-jobs"]             # users that jobs run as, if these are others',
+        '# socket-group = "pipeseal-agent"',
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -199,8 +240,8 @@ def _signed_upload_step(directory: Path, repository: str, organization: str, pip
     )
 
 
-def _write_new(path: Path, text: str) -> None:
+def _write_new(path: Path, text: str, *, mode: int = 0o644) -> None:
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
     # Whatever the umask: an agent refuses files that others can change.
-    path.chmod(0o644)
+    path.chmod(mode)

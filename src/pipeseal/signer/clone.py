@@ -18,6 +18,7 @@ from pipeseal.repository.names import is_full_object_id, parse_revision
 
 MAX_FILE_BYTES = 4 << 20
 MAX_PATH_CHARACTERS = 1024
+HEAD = "HEAD"
 # So many paths are asked for at once; a command line has room for that.
 _PATHS_AT_ONCE = 200
 _REGULAR = (b"100644", b"100755")
@@ -29,7 +30,7 @@ class Revision(NamedTuple):
     """What a build says that it is of.
 
     Parameters:
-        commit: full object id.
+        commit: full object id, or `HEAD` for the head of the branch.
         branch, tag, pull_request: names, empty (or `false`) for none.
     """
 
@@ -37,6 +38,13 @@ class Revision(NamedTuple):
     branch: str
     tag: str
     pull_request: str
+
+
+class VerifiedCommit(NamedTuple):
+    """A commit that is where a build says it is, and its tree: full object ids."""
+
+    commit: str
+    tree: str
 
 
 class File(NamedTuple):
@@ -64,13 +72,13 @@ class RepositoryClone:
         self._git = PlainGit(self._path, config=config)
         self._lock = threading.Lock()
 
-    def verify_commit(self, revision: Revision) -> str:
-        """The tree of a commit that is where the build says it is, as the repository has it now.
+    def verify_commit(self, revision: Revision) -> VerifiedCommit:
+        """A commit that is where the build says it is, as the repository has it now.
 
         Plan:
-            1. The commit is named by its full object id, and branch, tag and pull request are names.
+            1. The commit is named by its full object id, or is the head of a branch; names are names.
             2. What the build names is fetched from the repository: the tag, else the pull request, else the branch.
-            3. Tag: it stands for this commit. Pull request or branch: the commit is part of it.
+            3. Tag: it stands for this commit. Pull request or branch: the commit is part of it, or is its head.
 
         Does not check: which branches may be built; who signed the commit, see `verify_signers`.
 
@@ -84,7 +92,8 @@ class RepositoryClone:
         """
         # 1.
         commit = revision.commit
-        if not is_full_object_id(commit) or commit != commit.lower():
+        is_head = commit == HEAD and not revision.tag and revision.pull_request in ("", "false")
+        if not is_head and (not is_full_object_id(commit) or commit != commit.lower()):
             raise VerificationError(
                 "commit.not_full",
                 f"the build's commit is {escape_control(commit[:80])!r}, which can be another one tomorrow",
@@ -114,6 +123,7 @@ class RepositoryClone:
             # 3.
             try:
                 tip = self._git.line("rev-parse", "--verify", "--end-of-options", f"{here}^{{commit}}")
+                commit = tip if is_head else commit
                 is_there = tip == commit if revision.tag else self._is_part(commit, tip)
             except GitFailed:
                 is_there = False
@@ -123,7 +133,8 @@ class RepositoryClone:
                     f"commit {commit} is not part of {what} of {self._repository}",
                     evidence={"commit": commit, "branch": revision.branch},
                 )
-            return self._git.line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+            tree = self._git.line("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        return VerifiedCommit(commit, tree)
 
     def verify_signers(self, commit: str, signers: Iterable[CommitSigners]) -> None:
         """A commit that is signed as the policy wants it.

@@ -15,7 +15,7 @@ from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.evaluate import evaluate
 from pipeseal.policy.facts import LocalFacts, Proof
 from pipeseal.policy.settings import VerificationSettings
-from pipeseal.signer.clone import Revision, clean_path
+from pipeseal.signer.clone import HEAD, Revision, clean_path
 from pipeseal.signer.config import UploadRule
 from pipeseal.signing.bindings import uploader_bindings
 
@@ -32,7 +32,7 @@ class VerifiedUpload:
         rule: the part of the signer's file that allows it.
         revision: what the build says that it is of; the repository has still to be asked.
         files: which files it may upload; None when the rule's patterns say so.
-        bindings: what everything that it uploads is bound to.
+        bindings: what everything that it uploads is bound to; without the commit where that is a branch's head.
     """
 
     __slots__ = ("approved", "bindings", "files", "revision", "rule")
@@ -65,7 +65,7 @@ def verify_upload(
         1. The job is the one that the agent accepted, and keys and policy approve it: its step is signed, and nothing
            is merely observed.
         2. Its step is sealed, for one organisation and one pipeline.
-        3. The build has an id, and a commit with a full object id.
+        3. The build has an id, and a commit with a full object id, or is of the head of its branch.
         4. The signer's file allows this step to upload: repository, organisation, pipeline, key and whole command.
         5. It also allows the build's branch, and its tag or pull request if there is one.
 
@@ -117,9 +117,10 @@ def verify_upload(
         pull_request=env.get("BUILDKITE_PULL_REQUEST", ""),
     )
     bindings = uploader_bindings({**env, "BUILDKITE_COMMIT": revision.commit})
+    is_head = revision.commit == HEAD and not revision.tag and revision.pull_request in ("", "false")
     if "BUILDKITE_BUILD_ID" not in bindings:
         raise VerificationError("signer.unbound", "the job names no build that its steps could be bound to")
-    if "BUILDKITE_COMMIT" not in bindings:
+    if "BUILDKITE_COMMIT" not in bindings and not is_head:
         raise VerificationError(
             "commit.not_full",
             f"the build's commit is {escape_control(revision.commit[:80])!r}, which can be another one tomorrow",

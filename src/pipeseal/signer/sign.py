@@ -104,8 +104,7 @@ def sign_upload(
         Unavailable: git or the key's home did not answer.
     """
     # 1.
-    commit = upload.revision.commit
-    tree = clone.verify_commit(upload.revision)
+    commit, tree = clone.verify_commit(upload.revision)
     clone.verify_signers(commit, upload.approved.limits.commit_signers)
     if upload.approved.tree and upload.approved.tree != tree:
         raise VerificationError(
@@ -113,13 +112,14 @@ def sign_upload(
             f"commit {commit} has the tree {tree}, and the upload step was sealed for {upload.approved.tree}",
         )
     # 2. and 3.
-    variables = _variables(upload)
+    bindings = {**upload.bindings, _COMMIT: commit}
+    variables = _variables(upload, bindings)
     notes: list[str] = []
     if wanted.generated is not None:
         source = "the generated pipeline"
-        pipelines = [_generated(upload, wanted.generated, clone, variables)]
+        pipelines = [_generated(upload, commit, wanted.generated, clone, variables)]
     else:
-        file = clone.read_file(commit, _choose(upload, wanted.file, clone))
+        file = clone.read_file(commit, _choose(upload, commit, wanted.file, clone))
         source = file.path
         pipelines = list(_documents(file.data, source, variables))
         if not pipelines:
@@ -132,7 +132,6 @@ def sign_upload(
     if resolved:
         _hold_to_lock(commit, clone, resolved)
     # 5.
-    bindings = upload.bindings
     sealing = Sealing(
         repository=upload.approved.repository_url,
         not_before=int(now),
@@ -169,7 +168,7 @@ def sign_upload(
     return Signed(source=source, pipelines=tuple(texts), summaries=tuple(summaries), notes=tuple(notes))
 
 
-def _variables(upload: VerifiedUpload) -> ProvenVariables:
+def _variables(upload: VerifiedUpload, bindings: Mapping[str, str]) -> ProvenVariables:
     approved = upload.approved
     revision = upload.revision
     # What the repository was asked about, and nothing else of these four: that a seal names a branch only means that
@@ -180,14 +179,14 @@ def _variables(upload: VerifiedUpload) -> ProvenVariables:
         looked_at = {_COMMIT, _TAG, _PULL_REQUEST}
     else:
         looked_at = {_COMMIT, _BRANCH, _TAG, _PULL_REQUEST}
-    checked = {name: upload.bindings[name] for name in looked_at if name in upload.bindings}
+    checked = {name: bindings[name] for name in looked_at if name in bindings}
     checked["BUILDKITE_REPO"] = approved.repository_url
     named = approved.proven_variables - {_COMMIT, _BRANCH, _TAG, _PULL_REQUEST, SEAL}
     proven = {name: approved.env[name] for name in named if name in approved.env}
     return ProvenVariables(proven, checked, upload.rule)
 
 
-def _choose(upload: VerifiedUpload, asked: str, clone: RepositoryClone) -> str:
+def _choose(upload: VerifiedUpload, commit: str, asked: str, clone: RepositoryClone) -> str:
     """The file to sign: the one that was asked for, or the one that is there of those that the step may upload."""
     if asked:
         return verify_path(upload, asked)
@@ -196,12 +195,12 @@ def _choose(upload: VerifiedUpload, asked: str, clone: RepositoryClone) -> str:
         names = tuple(name for name in DEFAULT_FILES if upload.rule.files is None or upload.rule.files.match(name))
     if len(names) == 1:
         return names[0]
-    found = clone.find_files(upload.revision.commit, names)
+    found = clone.find_files(commit, names)
     there = [name for name in names if name in found]
     if not there:
         raise ConfigurationError(
             "upload.no_file",
-            f"commit {upload.revision.commit[:12]} has no pipeline file",
+            f"commit {commit[:12]} has no pipeline file",
             help="name one, or give it one of these names: " + ", ".join(names),
         )
     if len(there) > 1:
@@ -223,7 +222,9 @@ def _documents(data: bytes, source: str, variables: ProvenVariables) -> Iterator
         yield pipeline
 
 
-def _generated(upload: VerifiedUpload, text: str, clone: RepositoryClone, variables: ProvenVariables) -> Pipeline:
+def _generated(
+    upload: VerifiedUpload, commit: str, text: str, clone: RepositoryClone, variables: ProvenVariables
+) -> Pipeline:
     if not upload.rule.templates:
         raise VerificationError(
             "signer.generated",
@@ -231,7 +232,7 @@ def _generated(upload: VerifiedUpload, text: str, clone: RepositoryClone, variab
             help="commit the pipeline, or give the step's [[upload]] in the signer's file `templates`",
         )
     data = text.encode("utf-8", "surrogateescape")
-    file = clone.read_file(upload.revision.commit, upload.rule.templates)
+    file = clone.read_file(commit, upload.rule.templates)
     templates = parse_templates(file.data, source=file.path)
     expanded, _ = interpolate_pipeline(templates.pipeline, variables.values, check=variables.check)
     pipelines = list(_documents(data, "<stdin>", variables))

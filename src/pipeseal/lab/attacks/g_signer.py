@@ -37,9 +37,9 @@ def _elsewhere(drill: Drill) -> None:
     ):
         uploads.must_not_sign_directly(uploads.at(commit, branch), "commit.not_on_branch")
     uploads.must_not_sign_directly(uploads.at(ground.loose_commit, "attack"), "branch.not_allowed")
-    job = uploads.at(evil, "uploads/evil")
-    job["env"]["BUILDKITE_COMMIT"] = "HEAD"
-    uploads.must_not_sign_directly(job, "commit.not_full")
+    job = uploads.at(evil, "uploads/commit")
+    job["env"]["BUILDKITE_COMMIT"] = "refs/heads/uploads/evil"
+    uploads.must_not_sign_directly(job, "environment.value")
 
 
 def _tainted(drill: Drill) -> None:
@@ -284,7 +284,7 @@ SCENARIOS = (
         actors=("CP", "PR"),
         change="the commit of a genuine upload step",
         happens="the signer fetches the repository itself, and signs only what is on the build's branch",
-        codes=("commit.not_on_branch", "branch.not_allowed", "commit.not_full"),
+        codes=("commit.not_on_branch", "branch.not_allowed", "environment.value"),
         play=_elsewhere,
     ),
     Scenario(
