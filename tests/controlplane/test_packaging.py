@@ -232,6 +232,7 @@ def test_values_are_held_to_their_schema() -> None:
         (("image", "digest"), "latest"),
         (("agents", "Upper Case"), values()["agents"]["default"]),
         (("agents", "default", "signingKey"), "x"),
+        (("agentDefaults", "secrets"), {"token": "x"}),
     ):
         changed = values()
         place = changed
@@ -279,10 +280,11 @@ def test_the_server_of_the_chart(tmp_path: Path) -> None:
 
 @pytest.mark.peer("chart")
 def test_pools_of_agents_have_the_keys_that_are_named_and_no_others(tmp_path: Path) -> None:
-    pool = values()["agents"]["default"]
-    secrets = {**pool["secrets"], "signing": "uploader-key", "policy": "uploader-policy"}
-    uploader = {**pool, "queue": "upload", "secrets": secrets, "storage": "", "settings": {"no-plugins": "true"}}
-    found = render(tmp_path, agents={"default": pool, "upload": uploader})
+    secrets = {"signing": "uploader-key", "policy": "uploader-policy"}
+    uploader = {"queue": "upload", "secrets": secrets, "storage": "", "settings": {"no-plugins": "true"}}
+    pools = {**values()["agents"], "upload": uploader}
+    assert valid({**values(), "agents": pools})
+    found = render(tmp_path, agents=pools)
     for name, queue, signs in (("default", "default", False), ("upload", "upload", True)):
         one = found["StatefulSet", f"ci-agent-{name}"]
         pod = one["spec"]["template"]["spec"]
@@ -305,6 +307,8 @@ def test_pools_of_agents_have_the_keys_that_are_named_and_no_others(tmp_path: Pa
         claimed = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", ())}
         assert volumes | claimed == {mount["name"] for mount in container["volumeMounts"]}
         assert one["spec"]["selector"]["matchLabels"].items() <= one["spec"]["template"]["metadata"]["labels"].items()
+        # What a pool does not say is as in the defaults.
+        assert container["resources"] == values()["agentDefaults"]["resources"]
         policy = found["NetworkPolicy", f"ci-agent-{name}"]["spec"]
         assert policy["ingress"] == []
         assert {"169.254.169.254/32"} == set(policy["egress"][-1]["to"][0]["ipBlock"]["except"])
@@ -312,8 +316,8 @@ def test_pools_of_agents_have_the_keys_that_are_named_and_no_others(tmp_path: Pa
 
 @pytest.mark.peer("chart")
 def test_agents_alone_for_a_control_plane_elsewhere(tmp_path: Path) -> None:
-    pool = {**values()["agents"]["default"], "endpoint": "https://agent.example.org/v3"}
-    found = render(tmp_path, server={**values()["server"], "enabled": False}, agents={"default": pool})
+    defaults = {**values()["agentDefaults"], "endpoint": "https://agent.example.org/v3"}
+    found = render(tmp_path, server={**values()["server"], "enabled": False}, agentDefaults=defaults)
     assert {kind for kind, _ in found} == {"ServiceAccount", "ConfigMap", "StatefulSet", "NetworkPolicy"}
     assert 'endpoint="https://agent.example.org/v3"' in found["ConfigMap", "ci-agent-default"]["data"]["agent.cfg"]
 
