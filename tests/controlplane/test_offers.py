@@ -58,7 +58,7 @@ async def play(actions: list[tuple[str, int, str, int]]) -> None:
             case "wait":
                 if dispatcher.take(session) is None:
                     older = waits.get(number)
-                    waits[number] = dispatcher.wait(session, accepts_jobs=priority >= 0)
+                    waits[number] = dispatcher.wait(session, accepts_jobs=priority >= 0, streaming=priority == 0)
                     assert older is None or older.done()
             case "take":
                 dispatcher.take(session)
@@ -97,6 +97,12 @@ def check(
         if holder is not None:
             assert job_id not in gone
             assert matches(added[job_id].rules, by_id[holder].tags)
+    for session in sessions:
+        asking, streaming = dispatcher.is_asking(session.id), dispatcher.is_streaming(session.id)
+        assert not (asking and streaming)
+    assert dispatcher.waiting_count == sum(
+        dispatcher.is_asking(session.id) or dispatcher.is_streaming(session.id) for session in sessions
+    ), "whoever waits does so in one way"
     for future in waits.values():
         if future.done():
             news = future.result()

@@ -83,7 +83,8 @@ async def stream_pings(
         if told is not None:
             match await _find_fate(plane, session, told):
                 case _Fate.SETTLED:
-                    plane.dispatcher.discard(told)
+                    if plane.dispatcher.holder(told) == session.id:
+                        plane.dispatcher.discard(told)  # taken through another server; here it is still on offer
                     told = None
                 case _Fate.LAPSED:
                     if not gone.done():
