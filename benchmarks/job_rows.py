@@ -145,10 +145,10 @@ def measure_dispatch_official(space: Workspace) -> tuple[Row, ...]:
         _, held = open_place(stack, space, program)
         _, polled = open_place(stack, space, program, "--ping-hold", "0")
         pauses = cycle(0.13 * number for number in range(8))
-        # Whichever way it asks, the stock agent asks some time after a job has ended, up to the ping interval.
         sides: list[Side] = [
-            lambda: dispatch(held, pause=1.2), lambda: dispatch(polled, pause=1.2 + next(pauses)),
-        ]  # fmt: skip
+            lambda: dispatch(held, pause=STOCK_PAUSE_SECONDS),
+            lambda: dispatch(polled, pause=STOCK_PAUSE_SECONDS + next(pauses)),
+        ]
         if streams_pings(polled.rest):
             _, streamed = open_place(stack, space, program, stock_flags=STREAMING)
             sides.append(lambda: dispatch(streamed))
@@ -164,7 +164,6 @@ def measure_dispatch_official(space: Workspace) -> tuple[Row, ...]:
 def measure_dispatch_checkout(space: Workspace) -> Row:
     """The same with a checkout: an existing clone of a small repository on this machine."""
     repository, commit = f"file://{space.checkout}", space.commit
-
     with ExitStack() as stack:
         _, ours = open_place(stack, space, PIPESEAL, steps=CHECKOUT_STEP, repository=repository)
         peer = None
@@ -195,14 +194,13 @@ def measure_throughput(space: Workspace, workers: str) -> tuple[Row, ...]:
     count = int(workers)
     with ExitStack() as stack:
         _, ours = open_place(stack, space, PIPESEAL, spawn=count)
-        taken: list[list[_Batch]] = [[]]
         batches: list[Callable[[], _Batch]] = [lambda: _batch(ours, 100 * min(count, 2))]
         if space.stock.path:
             _, theirs = open_place(stack, space, space.stock.path, spawn=count)
             batches.append(lambda: _batch(theirs, 5 * count))
         if space.buildbot.path:
             batches.append(_buildbot_batch(stack, space, space.buildbot.path, count))
-        taken = [[] for _ in batches]
+        taken: list[list[_Batch]] = [[] for _ in batches]
 
         def side(number: int) -> Side:
             def one() -> Sample:
@@ -216,15 +214,15 @@ def measure_throughput(space: Workspace, workers: str) -> tuple[Row, ...]:
             [side(number) for number in range(len(batches))],
             rounds=space.pairs, budget_seconds=2 * space.budget_seconds,
         )  # fmt: skip
-    del taken[0][0]  # the unmeasured round
+    measured = [each[1:] for each in taken]  # the first round is not
     stock, buildbot = pick_peers(space, series[1:])
     rows = [
         Row(f"throughput.{workers}", Pairs(series[0], buildbot, idle), MILLISECONDS, BUILDBOT, Target(ratio=0.1)),
         Row(f"throughput.{workers}.stock", Pairs(series[0], stock, idle), MILLISECONDS, STOCK),
     ]
     if count > 1:
-        whole = [_cpu(each, lambda batch: batch.server + batch.worker) for each in taken]
-        agents = [_cpu(each, lambda batch: batch.worker) for each in taken]
+        whole = [_cpu(each, lambda batch: batch.server + batch.worker) for each in measured]
+        agents = [_cpu(each, lambda batch: batch.worker) for each in measured]
         stock, buildbot = pick_peers(space, whole[1:])
         rows.append(Row("cpu.job", Pairs(whole[0], buildbot, idle), MILLISECONDS, BUILDBOT, Target(ratio=0.1)))
         stock, _ = pick_peers(space, agents[1:])
