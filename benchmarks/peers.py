@@ -6,7 +6,7 @@
   module, as `benchmarks/stock_agent/go.mod` and `go.sum` pin it; with the Go on PATH too.
 - `buildbot`: Buildbot's master and worker from PyPI, as `benchmarks/buildbot_peer/requirements.txt` pins them, in a
   virtual environment of their own; for benchmarks only.
-- `git`, `gpg`: on PATH.
+- `git`, `git-lfs`, `gpg`, `sshd`: on PATH.
 - `softhsm2`: a PKCS #11 token in software, from the system's package of that name.
 
 Built programs are kept in `.peers/` at the top of the checkout; `python -m benchmarks.peers` builds all of them. With
@@ -132,6 +132,20 @@ def find_gpg() -> Peer:
     return Peer("gpg", Path(gpg), gpg) if gpg else Peer("gpg", None, "no `gpg` on PATH: install gnupg")
 
 
+def find_git_lfs() -> Peer:
+    """git's extension for large files, from PATH."""
+    program = shutil.which("git-lfs")
+    return Peer("git-lfs", Path(program), program) if program else Peer("git-lfs", None, "no `git-lfs` on PATH")
+
+
+def find_sshd() -> Peer:
+    """OpenSSH's server, from PATH or where distributions put it."""
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
+    return (
+        Peer("sshd", Path(program), program) if program else Peer("sshd", None, "no `sshd`: install openssh-server")
+    )
+
+
 def find_softhsm2() -> Peer:
     """The library of SoftHSM2, where distributions put it."""
     if shutil.which("softhsm2-util"):
@@ -148,7 +162,9 @@ FINDERS: dict[str, Callable[[], Peer]] = {
     "buildkite-agent": find_stock_agent,
     "buildbot": find_buildbot,
     "git": find_git,
+    "git-lfs": find_git_lfs,
     "gpg": find_gpg,
+    "sshd": find_sshd,
     "softhsm2": find_softhsm2,
 }
 # Peers that take a while to get, so that tests do without them unless they are required.

@@ -23,6 +23,7 @@ head-commits = false
 commit-signers = "/etc/pipeseal/allowed_signers"
 commit-keyring = "keyring.asc"
 revoked-commit-signers = "revoked"
+submodules = ["git@h:acme/*"]
 commands = "scripts"
 plugins = ["github.com/acme/*"]
 repository-hooks = false
@@ -59,7 +60,8 @@ roles = ["uploads", "static"]
 def test_whole_file() -> None:
     policy = parse_policy(WHOLE.encode())
     assert [rule.name for rule in policy.everywhere.rules] == [
-        "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "commands", "plugins",
+        "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "submodules", "commands",
+        "plugins",
         "max-attempts",
     ]  # fmt: skip
     assert [section.title for section in policy.sections] == ["1 (git@h:acme/app)", "2 (everything else)"]

@@ -15,8 +15,9 @@ from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.commit_check import CommitElsewhere, CommitNotSigned, check_commit, check_signers
 from pipeseal.agent.git import Git, check_refspec, check_revision
 from pipeseal.agent.host_keys import trust_on_first_sight
-from pipeseal.agent.mirrors import MirrorBusy, link_to_mirror, update_mirror
+from pipeseal.agent.mirrors import MirrorBusy, check_mirror, link_to_mirror, update_mirror
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.submodules import SubmoduleNotAllowed, update_submodules
 from pipeseal.errors import PipesealError
 from pipeseal.repository.names import is_full_object_id
 
@@ -51,7 +52,9 @@ def check_out(session: JobSession, plan: CheckoutPlan, directory: Path, *, wait:
         try:
             return _check_out_once(session, plan, directory)
         except PhaseFailed as error:
-            final = attempt + 1 >= plan.attempts or isinstance(error, MirrorBusy | CommitElsewhere | CommitNotSigned)
+            final = attempt + 1 >= plan.attempts or isinstance(
+                error, MirrorBusy | CommitElsewhere | CommitNotSigned | SubmoduleNotAllowed
+            )
             if final or session.cancellation.requested.is_set():
                 raise
             delay = min(2.0**attempt, 16.0) + random.uniform(0, 1)  # noqa: S311  (spreads load, hides nothing)
@@ -99,13 +102,12 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
     head = _check_head(git, plan)
+    if mirror is not None:
+        check_mirror(session, git, directory, head, mirror)
     check_signers(session, directory, head, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
     if has_submodules:
-        config = [word for pair in plan.submodule_config for word in ("-c", pair)]
-        git.must("submodule", "sync", "--recursive")
-        git.must(*config, "submodule", "update", "--init", "--recursive", "--force")
-        git.must("submodule", "foreach", "--quiet", "--recursive", "git reset --quiet --hard")
+        update_submodules(session, git, directory, plan, deadline)
     if plan.lfs:
         git.must("lfs", "fetch", "origin", head)
         git.must("lfs", "checkout")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pipeseal.agent.session import PhaseFailed
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.policy.commit_signers import CommitSigners
+from pipeseal.policy.patterns import Patterns
 
 WORDS_FOR_TRUE = frozenset({"true", "1", "t", "yes", "on"})
 
@@ -56,6 +57,7 @@ class CheckoutPlan(NamedTuple):
         mirror: None when there are no mirrors.
         tree: full object id of the tree that the commit must have; empty when nobody says.
         signers: by one of each of these the commit must be signed.
+        submodule_sources: each of these must match where a submodule comes from.
     """
 
     repository: str
@@ -84,6 +86,7 @@ class CheckoutPlan(NamedTuple):
     mirror: MirrorPlan | None = None
     tree: str = ""
     signers: tuple[CommitSigners, ...] = ()
+    submodule_sources: tuple[Patterns, ...] = ()
 
     @property
     def pull_refspec(self) -> str:

@@ -340,7 +340,8 @@ class Lifecycle:
         plan = complete_plan(self._work.checkout, variables, self._settings)
         if self._work.limits.on_branch:
             plan = plan._replace(verification="policy")
-        plan = plan._replace(signers=self._work.limits.commit_signers)
+        limits = self._work.limits
+        plan = plan._replace(signers=limits.commit_signers, submodule_sources=limits.submodules)
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:

@@ -2,7 +2,8 @@
 
 A mirror's folder has the repository's address in its name, and a digest of it, so that two addresses never share one.
 Whoever makes or updates a mirror holds a lock on a file beside it. Everything in a mirror can be changed by every job
-of the same user, as everything of that user's can.
+of the same user, so nothing in it is believed: references are asked of the repository itself, and all objects of the
+commit are hashed after the checkout. A mirror in which one is not what its id says is made again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pipeseal.agent.checkout_plan import CheckoutPlan, MirrorPlan
 from pipeseal.agent.clone_state import tidy_mirror
 from pipeseal.agent.git import Git, check_refspec
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.errors import Unavailable, VerificationError
 from pipeseal.repository.names import is_full_object_id
+from pipeseal.repository.objects import verify_commit_objects
 
 # What the stock agent ends with when it waited in vain.
 LOCK_STATUS = 94
@@ -97,6 +100,38 @@ def _update(git: Git, plan: CheckoutPlan) -> None:
     # A commit that is not on its branch any more, or no branch at all: everything there is.
     if not done or (plan.commit != "HEAD" and not _has_commit(git, plan)):
         git.must("fetch", "--prune", "--", "origin")
+
+
+def check_mirror(session: JobSession, git: Git, directory: Path, commit: str, mirror: Path) -> None:
+    """Hash what was checked out with a mirror's help; a mirror that is wrong goes.
+
+    Parameters:
+        git: in `directory`.
+        directory: the checkout.
+        commit: full object id of what is checked out.
+
+    Raises:
+        PhaseFailed: `checkout.damaged`: an object is not what its id says; the next attempt makes the mirror again.
+    """
+    files = None
+    if git.ask("config", "--get", "core.sparseCheckout") == "true":
+        # git-ls-files(1): `S` before what a sparse checkout leaves out, and would fetch if it were looked at.
+        listed = (git.ask("ls-files", "-t", "--stage", "-z") or "").split("\0")
+        files = frozenset(words[2] for words in map(str.split, listed) if len(words) > 3 and words[0] != "S")
+    try:
+        verify_commit_objects(directory, commit, files=files, config=session.git)
+    except VerificationError as error:
+        session.log.warning(f"{error.message}: the mirror {mirror.name} is removed, and made again")
+        # Away under another name first: who finds no mirror makes one, and nobody finds half of this.
+        gone = Path(tempfile.mkdtemp(prefix=".bad-", dir=mirror.parent))
+        try:
+            mirror.rename(gone / "mirror")
+        except OSError:
+            pass  # somebody else was faster
+        shutil.rmtree(gone, ignore_errors=True)
+        raise PhaseFailed(error.message, code=error.code) from None
+    except Unavailable as error:
+        raise PhaseFailed(error.message) from None
 
 
 def link_to_mirror(directory: Path, mirror: Path) -> None:

@@ -26,6 +26,7 @@ from pipeseal.policy.rules import (
     Scripts,
     SignedBy,
     StaticChoice,
+    Submodules,
 )
 from pipeseal.policy.tables import Key, Place, TableReader
 
@@ -46,6 +47,7 @@ SHARED_KEYS: dict[str, Key] = {
     ),
     "commit-keyring": Key("text", "file of OpenPGP public keys that may sign commits"),
     "revoked-commit-signers": Key("text", "file of SSH keys, or a KRL, that are not believed any more"),
+    "submodules": Key("texts", "repositories of submodules; an empty list allows none, without it any (https, ssh)"),
     "commands": Key("any|scripts", "`scripts`: only scripts of the repository, no inline commands"),
     "plugins": Key("texts", "plugin sources in full, such as `github.com/acme/*#v*`; an empty list allows none"),
     "repository-hooks": Key("boolean", "whether `.buildkite/hooks` of the repository may run; true without this key"),
@@ -84,9 +86,7 @@ RECORD_KEYS: dict[str, Key] = {
     "organizations": Key("texts", "for which organisations; the step must be bound to one"),
     "pipelines": Key("texts", "for which pipelines; the step must be bound to one"),
     "branches": Key("texts", "for which branches, and no tags or pull requests; the step must be bound to all three"),
-    "roles": Key(
-        "texts", "`uploads`: steps of a build, `static`: steps signed outside of any; both without it"
-    ),
+    "roles": Key("texts", "`uploads`: steps of a build, `static`: steps signed outside of any; both without it"),
 }
 
 
@@ -172,6 +172,8 @@ class _Reader(TableReader):
             rules.append(FullCommits())
         if (signers := self._commit_signers(table, place)) is not None:
             rules.append(SignedCommits(signers))
+        if (submodules := self.texts(table, "submodules", place)) is not None:
+            rules.append(Submodules(submodules))
         scripts = self.word(table, SHARED_KEYS, "commands", place) == "scripts"
         if scripts:
             rules.append(Scripts())

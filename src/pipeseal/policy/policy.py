@@ -26,6 +26,7 @@ from pipeseal.policy.rules import (
     Rule,
     StaticChoice,
     StaticSteps,
+    Submodules,
     unproven,
 )
 
@@ -206,6 +207,7 @@ class Policy:
             commit_signers=tuple(
                 rule.signers for part in parts for rule in part.rules if isinstance(rule, SignedCommits)
             ),
+            submodules=tuple(rule.allowed for part in parts for rule in part.rules if isinstance(rule, Submodules)),
         )
 
 

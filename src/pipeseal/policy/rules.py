@@ -40,12 +40,14 @@ class Limits:
         repository_hooks: hooks of the repository may run.
         on_branch: the commit must be part of the job's branch, as the remote has it.
         commit_signers: by one of each of these the commit must be signed.
+        submodules: each of these must match where a submodule comes from.
     """
 
     scripts_only: bool = False
     repository_hooks: bool = True
     on_branch: bool = False
     commit_signers: tuple[CommitSigners, ...] = ()
+    submodules: tuple[Patterns, ...] = ()
 
 
 NO_LIMITS = Limits()
@@ -70,6 +72,21 @@ class Repositories:
 
     def __str__(self) -> str:
         return f"only these repositories: {self.allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Submodules:
+    """Only submodules from these repositories; none at all without patterns."""
+
+    name: ClassVar[str] = "submodules"
+    allowed: Patterns
+
+    def judge(self, facts: Facts) -> Finding | None:
+        """Nothing: only the checkout shows which submodules there are. See `Limits.submodules`."""
+        return None
+
+    def __str__(self) -> str:
+        return f"only these submodules: {self.allowed}" if self.allowed else "no submodules"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from pipeseal.errors import Unavailable, escape_control
 from pipeseal.repository.git_config import GitConfig
@@ -129,6 +130,45 @@ class PlainGit:
                 reason = escape_control(words[-1][:500]) if words else f"status {process.returncode}"
                 raise GitFailed(f"{what} failed: {reason}", exit_status=process.returncode)
         return text
+
+    @contextmanager
+    def answering(self, *arguments: str, data: bytes) -> Iterator[BinaryIO]:
+        """git's answer while it comes; all of it is to be read, and git has ended after the `with`.
+
+        Parameters:
+            arguments: as of `ask`.
+            data: what git is to read.
+
+        Raises:
+            GitFailed: `git.failed`: it ended with an error.
+            Unavailable: `git.failed`: there is no git.
+        """
+        with tempfile.TemporaryFile() as given:
+            given.write(data)
+            given.seek(0)
+            try:
+                process = subprocess.Popen(
+                    self._config.arguments(*arguments),
+                    cwd=self.directory,
+                    env=self._environment,
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise Unavailable("git.failed", f"git {arguments[0]} could not be started: {error}") from None
+            with process:
+                try:
+                    assert process.stdout is not None
+                    yield cast("BinaryIO", process.stdout)
+                    process.wait(self._timeout)
+                except subprocess.TimeoutExpired:
+                    raise Unavailable("git.failed", f"git {arguments[0]} does not end") from None
+                finally:
+                    _end(process)
+            if process.returncode != 0:
+                raise GitFailed(f"git {arguments[0]} failed", exit_status=process.returncode)
 
     def line(self, *arguments: str) -> str:
         """The one line that git answers.

@@ -226,6 +226,31 @@ ROWS: tuple[Code, ...] = (
         "Look at the checkout's log; check the repository with `git fsck`.",
     ),
     Code(
+        "checkout.damaged",
+        "checkout with an object that is not what its id says",
+        "A file, tree or commit of the checkout hashes to another id than the one it was stored under, in the clone or "
+        "in the mirror that it shares with other jobs.",
+        (
+            "the disk has an error",
+            "a process of the agent's user wrote into the mirror's object store",
+            "an earlier job planted other files under the ids of these, for later jobs to run",
+        ),
+        "The mirror is made again by itself. Look at which jobs ran before; give pipelines that do not trust each other "
+        "agents with users of their own.",
+    ),
+    Code(
+        "submodule.not_allowed",
+        "submodule from elsewhere",
+        "The repository has a submodule at an address that the policy's `submodules` do not allow. Nothing of it was "
+        "fetched.",
+        (
+            "the submodule is new, and the policy does not know it",
+            "a submodule of a submodule comes from another host",
+            "somebody changed .gitmodules to bring in code, or to be sent credentials",
+        ),
+        "If the address is right, add it to `submodules` of the policy.",
+    ),
+    Code(
         "key.not_allowed",
         "signer who may not sign this",
         "The step is signed by a trusted key that the policy does not allow for this repository or pipeline.",
