@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeseal.lab.attacks import SCENARIOS
-from pipeseal.lab.drill import run_all
+from pipeseal.lab.run import run_all
 from pipeseal.lab.score import line_of, summary
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "attacks.json"

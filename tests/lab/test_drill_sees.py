@@ -14,10 +14,12 @@ from click.testing import CliRunner
 from pipeseal.cli import root
 from pipeseal.errors import VerificationError
 from pipeseal.lab import lies
+from pipeseal.lab.agents import MAIN
 from pipeseal.lab.attacks import SCENARIOS
-from pipeseal.lab.drill import MAIN, Drill, State
+from pipeseal.lab.drill import Drill
 from pipeseal.lab.honest import KINDS
 from pipeseal.lab.hostile_server import TRAP_HOST, Request
+from pipeseal.lab.result import State
 from pipeseal.lab.scenario import Attempt, Scenario
 
 BY_ID = {scenario.id: scenario for scenario in SCENARIOS}
@@ -133,7 +135,7 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     assert told["groups"] == {"A": {"scenarios": 1, "passed": 1, "attempts": 4}}
     (row,) = told["scenarios"]
     assert (row["id"], row["state"], row["codes"]) == ("A02", "refused", ["command.differs"])
-    lines = (kept / "requests.jsonl").read_text("utf-8").splitlines()
+    lines = next(kept.rglob("requests.jsonl")).read_text("utf-8").splitlines()
     assert any('"/v3/register"' in line for line in lines)
     again = CliRunner().invoke(root, ["drill", "--scenario", "A02", "--keep", str(kept)])
     assert again.exit_code == 2

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pipeseal.lab.drill import Result
+    from pipeseal.lab.own_agent import OwnAgent
+    from pipeseal.lab.result import Result
     from pipeseal.lab.scenario import Scenario
 
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 @click.option("--group", "groups", multiple=True, metavar="LETTER", help="Only this group of attacks; repeatable.")
 @click.option("--scenario", "wanted", multiple=True, metavar="ID", help="Only this attack, such as A01; repeatable.")
 @click.option("--list", "list_only", is_flag=True, help="List the attacks, and try none.")
+@click.option("--agent-config", metavar="FILE", help="Attack an agent with the settings and policy of this file.")
+@click.option("--repository", metavar="URL", help="With --agent-config: a repository that its policy allows.")
+@click.option("--pipeline", metavar="SLUG", help="With --agent-config: a pipeline that its policy allows.")
+@click.option("--organization", metavar="SLUG", help="With --agent-config: an organisation that its policy allows.")
+@click.option("--branch", metavar="NAME", help="With --agent-config: a branch that its policy allows.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 @click.option("--keep", metavar="DIR", help="Keep everything in this new folder: requests, logs, repositories, keys.")
 @click.option("--allow-missing", is_flag=True, help="Do not fail because of attacks that cannot be shown yet.")
@@ -25,6 +31,11 @@ def drill(
     groups: tuple[str, ...],
     wanted: tuple[str, ...],
     list_only: bool,
+    agent_config: str | None,
+    repository: str | None,
+    pipeline: str | None,
+    organization: str | None,
+    branch: str | None,
     as_json: bool,
     keep: str | None,
     allow_missing: bool,
@@ -36,9 +47,14 @@ def drill(
     attack passes only when it was refused with the expected code, nothing of the job started, no file outside was
     read or changed, nobody connected anywhere else, and no secret left.
 
+    With --agent-config the jobs are offered to an agent with your own settings and policy, in a temporary copy: keys
+    are stood in for by others of the same id, your hooks and repositories are not touched, and the report says what
+    your settings refuse. Attacks that need other settings are left out.
+
     \b
     Examples:
       pipeseal drill                          every attack
+      pipeseal drill --agent-config ~/.config/pipeseal/runner.cfg
       pipeseal drill --group C --group D      variables, and other code
       pipeseal drill --scenario B01 --keep /tmp/b01
       pipeseal drill --json | jq .groups
@@ -50,10 +66,27 @@ def drill(
     import time
     from pathlib import Path
 
-    from pipeseal.lab.drill import State
+    from pipeseal.lab.result import State
     from pipeseal.lab.score import document, summary
 
+    say: Callable[[str], object] = (lambda text: None) if as_json else click.echo
     chosen = _choose(groups, wanted)
+    own = None
+    if agent_config is not None:
+        import os
+
+        from pipeseal.lab.own_agent import load_own_agent
+
+        own = load_own_agent(
+            Path(agent_config),
+            os.environ,
+            repository=repository or "",
+            pipeline=pipeline or "",
+            organization=organization or "",
+            branch=branch or "",
+        )
+        for line in own.describe():
+            say(line)
     if list_only:
         for scenario in chosen:
             click.echo(f"{scenario.id}  {scenario.title}")
@@ -61,7 +94,7 @@ def drill(
     folder = _new_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="pipeseal-drill-"))
     begun = time.monotonic()
     try:
-        results = _run(folder, chosen, say=(lambda text: None) if as_json else click.echo)
+        results = _run(folder, chosen, own, say=say)
     finally:
         if keep:
             click.echo(f"Kept: {folder}", err=True)
@@ -109,9 +142,11 @@ def _new_folder(name: str) -> Path:
     return path
 
 
-def _run(folder: Path, chosen: Sequence[Scenario], *, say: Callable[[str], object]) -> list[Result]:
+def _run(
+    folder: Path, chosen: Sequence[Scenario], own: OwnAgent | None, *, say: Callable[[str], object]
+) -> list[Result]:
     from pipeseal.lab.attacks import GROUPS
-    from pipeseal.lab.drill import run_all
+    from pipeseal.lab.run import run_all
     from pipeseal.lab.score import MARKS, colour_of, line_of
 
     letter = ""
@@ -123,4 +158,4 @@ def _run(folder: Path, chosen: Sequence[Scenario], *, say: Callable[[str], objec
             say(click.style(f"\n{letter}  {GROUPS[letter]}", bold=True))
         say(f"  {click.style(MARKS[result.state], fg=colour_of(result))} {line_of(result)}")
 
-    return run_all(folder, chosen, tell)
+    return run_all(folder, chosen, tell, own)

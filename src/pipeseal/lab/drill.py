@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
-from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from pipeseal.errors import PipesealError, VerificationError
-from pipeseal.lab.ground import Ground
-from pipeseal.lab.honest import KINDS, JobDocument, Kind, make_job
-from pipeseal.lab.hostile_server import HostileServer, JobRecord, Trap
+from pipeseal.lab.agents import JOB_SECONDS, MAIN, Agents, Settings, got_through
+from pipeseal.lab.hostile_server import JobRecord
+from pipeseal.lab.result import Result, State
 from pipeseal.lab.scenario import Attempt, Scenario, Stops
-from pipeseal.lab.stage import Actors
 
-JOB_SECONDS = 30.0
-MAIN = "runner"
-Settings: TypeAlias = Mapping[str, str | bool]
+if TYPE_CHECKING:
+    from pipeseal.lab.own_agent import OwnAgent
+
+__all__ = ["MAIN", "Drill", "Execution", "Settings"]
+
 # Variables that differ between two runs of one step although nothing is wrong.
 VOLATILE = frozenset(
     {
@@ -36,45 +35,7 @@ VOLATILE = frozenset(
         "BUILDKITE_ENV_JSON_FILE", "BUILDKITE_JOB_ID", "BUILDKITE_STEP_ID", "PIPESEAL_SEAL",
     }
 )  # fmt: skip
-
-
-class State(Enum):
-    """How a scenario ended."""
-
-    REFUSED = "refused"
-    HARMLESS = "no effect"
-    GOT_THROUGH = "got through"
-    NOT_SHOWN = "not shown"
-    NOT_YET = "not yet"
-
-
-class Result(NamedTuple):
-    """How a scenario ended.
-
-    Parameters:
-        scenario: which.
-        state: `HARMLESS`: nobody looks at what was changed, or what comes of it is harmless; no refusal is
-            needed.
-            `NOT_SHOWN`: its honest twin did not run, so that a refusal would prove nothing.
-        codes: of the refusals that came, each once.
-        attempts: how many jobs or answers were lied about.
-        problem: what got through, or what could not be shown; empty when all is well.
-        checked: what was looked at, in a few words each.
-        seconds: how long it took.
-    """
-
-    scenario: Scenario
-    state: State
-    codes: tuple[str, ...] = ()
-    attempts: int = 0
-    problem: str = ""
-    checked: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Whether the attack got nothing."""
-        return self.state in (State.REFUSED, State.HARMLESS)
+_OBSERVED = re.compile(r"would be refused with ([a-z_.]+)")
 
 
 class Execution(NamedTuple):
@@ -89,147 +50,21 @@ class Execution(NamedTuple):
     ran: tuple[str, ...]
 
 
-class Drill:
-    """A ground, a malicious control plane and agents, until closed.
+class Drill(Agents):
+    """Agents, and the judgement of what happens to them.
 
     Parameters:
-        folder: an empty folder; everything is made below it.
-
-    Attributes:
-        ground, server, trap: see there.
-        actors: processes that were started; gone at the end.
+        folder, own: as in `Agents`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ground = Ground(folder / "ground")
-        self.server = HostileServer(self.ground.registration_token)
-        self.trap = Trap()
-        self.logs = folder / "logs"
-        self.logs.mkdir()
-        path = os.pathsep.join([str(self.ground.bin), os.environ.get("PATH", os.defpath)])
-        variables = {"PATH": path, "HOME": str(self.ground.home), "LANG": "C.UTF-8", **self.ground.agent_environment}
-        self.actors = Actors(self.logs, variables, inherit=False)
-        # By a worker's name: name and id as the server has them, and the process it is a part of.
-        self.agents: dict[str, tuple[str, str]] = {}
-        self._processes: dict[str, str] = {}
+    def __init__(self, folder: Path, own: OwnAgent | None = None) -> None:
+        super().__init__(folder, own)
         self._twins: dict[str, Execution] = {}
         self._checked_requests = 0
         # Of the scenario that is being played: codes that came, how often something was tried, what was looked at.
         self.codes: list[str] = []
         self.attempts = 0
         self._checked: dict[str, None] = {}
-        self.server.secrets["deploy-key"] = self.ground.seed("the job's DEPLOY_KEY")
-
-    def __enter__(self) -> Drill:
-        self.start_agent(MAIN)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End everything that runs."""
-        self.actors.close()
-        self.server.close()
-        self.trap.close()
-        self.ground.watch.close()
-
-    # --- agents -----------------------------------------------------------------------------------------------------
-
-    def agent_folder(self, name: str) -> Path:
-        """Where an agent has its settings, builds and plugins."""
-        return self.folder / "agents" / name
-
-    def write_settings(self, name: str, settings: Settings, policy_text: str = "") -> Path:
-        """A configuration file for one more agent.
-
-        Parameters:
-            name: the agent's.
-            settings: option to value, on top of the drill's own; an empty text takes one away.
-            policy_text: its policy; the ground's when empty.
-        """
-        folder = self.agent_folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        policy, token = folder / "policy.toml", folder / "token"
-        policy.write_text(policy_text or self.ground.policy(), encoding="utf-8")
-        token.write_text(self.ground.registration_token, encoding="utf-8")
-        chosen: dict[str, str | bool] = {
-            "endpoint": self.server.endpoint,
-            "token": f"file://{token}",
-            "name": name,
-            "tags": ",".join(f"{key}={value}" for key, value in self.ground.tags.items()),
-            "verification-jwks-file": str(self.ground.keys / "verification.json"),
-            "policy-file": str(policy),
-            "build-path": str(folder / "builds"),
-            "plugins-path": str(folder / "plugins"),
-            "hooks-path": str(self.ground.hooks),
-            "sockets-path": str(folder / "sockets"),
-            "decision-log": str(folder / "decisions"),
-            "checkout-attempts": "1",
-            "cancel-grace-period": "2",
-            **settings,
-        }
-        lines = [f'{key}="{_words(value)}"\n' for key, value in chosen.items() if value != ""]
-        path = folder / "agent.cfg"
-        path.write_text("".join(lines), encoding="utf-8")
-        for file in (policy, token, path):
-            file.chmod(0o600)
-        return path
-
-    def start_agent(self, name: str, settings: Settings | None = None, policy_text: str = "") -> None:
-        """Start one more agent and wait until it asks for jobs.
-
-        Parameters:
-            name, settings, policy_text: as in `write_settings`.
-
-        Raises:
-            Unavailable: it does not get ready (code `stage.not_ready`).
-        """
-        path = self.write_settings(name, settings or {}, policy_text)
-        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Connected")
-        self._learn(name, [name])
-
-    def start_workers(self, name: str, count: int) -> list[str]:
-        """Start one agent with several workers, and wait until all have introduced themselves.
-
-        Parameters:
-            name: beginning of their names.
-            count: how many.
-
-        Returns:
-            Their names; jobs can be sent to each.
-        """
-        path = self.write_settings(name, {"name": f"{name}-%spawn", "spawn": str(count)})
-        self.actors.start(name, ["agent", "start", "--config", str(path)], ready="Connected")
-        workers = [f"{name}-{number}" for number in range(1, count + 1)]
-        self._learn(name, workers)
-        return workers
-
-    def _learn(self, process: str, names: list[str]) -> None:
-        """Who the workers of a process are, as the server has called them."""
-
-        def known() -> dict[str, tuple[str, str]]:
-            return {agent[0]: agent for agent in list(self.server.agents.values())}
-
-        self.must(
-            self.server.wait_for(lambda: set(names) <= set(known()), JOB_SECONDS),
-            f"{process} did not introduce itself",
-        )
-        self.agents |= {name: known()[name] for name in names}
-        self._processes |= dict.fromkeys(names, process)
-
-    def log(self, agent: str) -> str:
-        """What an agent's log says so far."""
-        return self.actors.log_file(self._processes.get(agent, agent)).read_text(encoding="utf-8", errors="replace")
-
-    def is_running(self, agent: str) -> bool:
-        """Whether an agent's process has not ended by itself."""
-        return self.actors.is_running(self._processes.get(agent, agent))
-
-    def stop_agent(self, name: str) -> None:
-        """End an agent that was started."""
-        self.actors.stop(name)
 
     def must_not_start(
         self, name: str, settings: Settings, code: str, prepare: Callable[[Path], None] | None = None
@@ -258,43 +93,12 @@ class Drill:
         self.note_code(code)
         self._checked["the agent did not start"] = None
 
-    # --- jobs -------------------------------------------------------------------------------------------------------
-
-    def honest(self, kind: str | Kind, agent: str = MAIN) -> JobDocument:
-        """A new honest job for an agent.
-
-        Parameters:
-            kind: a row of `honest.KINDS`, or one of its own.
-        """
-        return make_job(self.ground, KINDS[kind] if isinstance(kind, str) else kind, self.agents[agent])
-
-    def offer(self, job: JobDocument | bytes, agent: str = MAIN, *, job_id: str = "") -> JobRecord:
-        """Have an agent be offered a job, and do not wait.
-
-        Parameters:
-            job: what accepting answers.
-            job_id: what the job is offered as; its own id when empty.
-        """
-        if isinstance(job, bytes):
-            return self.server.give(job, job_id, agent)
-        return self.server.give(_render(job), job_id or str(job["id"]), agent)
-
-    def send(self, job: JobDocument | bytes, agent: str = MAIN, *, job_id: str = "") -> JobRecord:
-        """Have an agent take a job, and wait for its end."""
-        return self.wait(self.offer(job, agent, job_id=job_id))
-
-    def wait(self, record: JobRecord, seconds: float = JOB_SECONDS) -> JobRecord:
-        """Wait for the end of a job that was offered."""
-        if not record.finished.wait(seconds):
-            raise _got_through(f"the agent did not finish the job within {seconds:.0f} s")
-        return record
-
     # --- judging ----------------------------------------------------------------------------------------------------
 
     def must(self, condition: bool, problem: str, checked: str = "") -> None:
         """Something that has to be so; `problem` says what is when it is not, and `checked` what was looked at."""
         if not condition:
-            raise _got_through(problem)
+            raise got_through(problem)
         if checked:
             self._checked[checked] = None
 
@@ -313,7 +117,8 @@ class Drill:
         words, code = f"{what}: " if what else "", record.code
         ran = self.ground.ran(record.id)
         self.must(bool(code), f"{words}the job was not refused; {self._fate(record, ran)}")
-        wanted = tuple(codes)
+        # What an operator's own settings look at first is theirs to say.
+        wanted = () if self.own is not None else tuple(codes)
         self.must(not wanted or code in wanted, f"{words}refused with {code}, and not with {' or '.join(wanted)}")
         harmless = {"git", "operator's-hook"} if stops is Stops.AT_CHECKOUT else set()
         began = [who for who in ran if who not in harmless]
@@ -388,6 +193,9 @@ class Drill:
         finish = record.finish or {}
         refused = f", refused with {record.code}" if record.code else ""
         who = ", ".join(dict.fromkeys(ran)) or "nothing"
+        told = self.log(record.agent).partition(f"Started job job={record.id}")[2].partition("Started job")[0]
+        observed = ", ".join(dict.fromkeys(_OBSERVED.findall(told)))
+        refused += f", only observed: {observed}" if observed else ""
         return f"exit status {finish.get('exit_status', 'none')}{refused}; ran: {who}"
 
     def must_be_clean(self) -> None:
@@ -459,7 +267,13 @@ class Drill:
         told: list[tuple[Attempt, JobRecord]] = []
         attempts = list(attempts)
         for kind in dict.fromkeys(attempt.job for attempt in attempts):
-            self.twin(kind)
+            try:
+                self.twin(kind)
+            except VerificationError:
+                # An operator's settings may refuse some sorts of honest jobs; then they show nothing.
+                if self.own is None or all(attempt.job == kind for attempt in attempts):
+                    raise
+                attempts = [attempt for attempt in attempts if attempt.job != kind]
         for attempt in attempts:
             job = self.honest(attempt.job)
             told.append((attempt, self.offer(attempt.lie(job), job_id=str(job["id"]))))
@@ -477,40 +291,3 @@ def spellings(value: str) -> tuple[bytes, ...]:
     # Without the characters whose base64 depends on what follows.
     encoded = base64.b64encode(plain[: len(plain) // 3 * 3])
     return tuple({plain, encoded, plain.hex().encode(), quote(value, safe="").encode(), plain[::-1]})
-
-
-def _render(job: JobDocument) -> bytes:
-    return json.dumps(job).encode()
-
-
-def _words(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _got_through(problem: str) -> VerificationError:
-    return VerificationError("drill.got_through", problem)
-
-
-def run_all(folder: Path, scenarios: Iterable[Scenario], tell: Callable[[Result], object]) -> list[Result]:
-    """Try scenarios, one after the other, on one ground.
-
-    After each group the honest twin is run once more: an agent that an attack has broken would refuse anything.
-
-    Parameters:
-        folder: an empty folder.
-        tell: gets each result as it comes.
-
-    Raises:
-        Unavailable: the agent does not start (code `stage.not_ready`).
-        VerificationError: the honest twin does not run, before or after attacks (code `drill.twin`).
-    """
-    results: list[Result] = []
-    with Drill(folder) as drill:
-        for _, group in groupby(scenarios, key=lambda scenario: scenario.group):
-            for scenario in group:
-                result = drill.run(scenario)
-                tell(result)
-                results.append(result)
-            drill.twin("sealed", again=True)
-        drill.write_requests()
-    return results

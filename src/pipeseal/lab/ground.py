@@ -11,8 +11,9 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeseal.errors import Unavailable
@@ -20,7 +21,6 @@ from pipeseal.lab.stage import make_repository, run_git
 from pipeseal.lab.watch import Watch
 from pipeseal.signing.keys.generate import KeyPair, generate_key_pair
 
-ORGANIZATION, PIPELINE, BRANCH = "acme", "widgets", "main"
 # Keys by what they are for; `unknown` is no agent's.
 ROLES = ("signer", "second", "elsewhere", "revoked", "expired", "early", "unknown")
 YEAR = 365 * 86_400
@@ -109,13 +109,30 @@ class Secret(NamedTuple):
     value: str
 
 
+class Names(NamedTuple):
+    """What jobs are called by.
+
+    Parameters:
+        organization, pipeline, branch: what they are of.
+        repository: its URL, which git is then led to the repository here for; empty for that one's own.
+        tags: of the agents.
+        keys: algorithm and id of each key that is trusted; the first one signs. Empty for the drill's own.
+    """
+
+    organization: str = "acme"
+    pipeline: str = "widgets"
+    branch: str = "main"
+    repository: str = ""
+    tags: Mapping[str, str] = MappingProxyType({"queue": "drill"})
+    keys: tuple[tuple[str, str], ...] = ()
+
+
 class Ground:
     """The folder and what is in it.
 
     Parameters:
         folder: an empty folder.
-        repository: URL that jobs name; the repository made here when empty.
-        organization, pipeline, branch: what jobs are of.
+        names: what jobs are called by.
 
     Attributes:
         repository: URL of the honest repository, as jobs name it.
@@ -126,11 +143,11 @@ class Ground:
         secrets: what is seeded.
     """
 
-    def __init__(self, folder: Path, *, organization: str = ORGANIZATION, pipeline: str = PIPELINE) -> None:
+    def __init__(self, folder: Path, names: Names) -> None:
         self.folder = folder
-        self.organization, self.pipeline = organization, pipeline
-        self.branch = BRANCH
-        self.tags = {"queue": "drill"}
+        self.names = names
+        self.organization, self.pipeline, self.branch = names.organization, names.pipeline, names.branch
+        self.tags = dict(names.tags)
         self.notes, self.records = folder / "notes", folder / "records"
         self.home, self.outside, self.bin = folder / "home", folder / "outside", folder / "bin"
         self.keys, self.repositories = folder / "keys", folder / "repositories"
@@ -210,7 +227,11 @@ class Ground:
 
     def _make_keys(self) -> None:
         self.pairs: dict[str, KeyPair] = {role: generate_key_pair("EdDSA", f"drill-{role}") for role in ROLES}
-        self.write_keys(self.keys / "verification.json", [role for role in ROLES if role != "unknown"])
+        if self.names.keys:
+            self.pairs |= {kid: generate_key_pair(algorithm, kid) for algorithm, kid in self.names.keys}
+            self.pairs["signer"] = self.pairs[self.names.keys[0][1]]
+        trusted = [kid for _, kid in self.names.keys] or [role for role in ROLES if role != "unknown"]
+        self.write_keys(self.keys / "verification.json", trusted)
         (self.keys / "signing.json").write_text(self.pairs["signer"].private_set, encoding="utf-8")
         (self.keys / "signing.json").chmod(0o600)
 
@@ -252,14 +273,20 @@ class Ground:
         run_git(work, "commit", "--quiet", "--all", "--amend", "--no-edit", "--allow-empty")
         self.commit = run_git(work, "rev-parse", "HEAD")
         self.tree = run_git(work, "rev-parse", "HEAD^{tree}")
-        self.repository = str(work)
+        self.repository = self.names.repository or str(work)
+        if self.branch != "main":
+            run_git(work, "branch", "--force", self.branch)
+        # For git to find the repository here under the name that an operator's policy allows.
+        self.git_config = self.folder / "gitconfig"
+        self.git_config.write_text(f'[url "{work}"]\n\tinsteadOf = {self.repository}\n', encoding="utf-8")
         # The same files in a repository that the policy asks less of.
         self.gadgets = self.repositories / "gadgets"
         run_git(self.repositories, "clone", "--quiet", "--bare", str(work), str(self.gadgets))
+        self.other_repository = self.names.repository or str(self.gadgets)
         self.loose_commit = self._commit_elsewhere(work, "attack", f"#!/bin/bash\n{self.evil}\n")
         run_git(work, "update-ref", "refs/pull/7/head", self.loose_commit)
         self.release_commit = self._commit_elsewhere(work, "release", script)
-        run_git(work, "branch", "release", self.release_commit)
+        run_git(work, "branch", "drill-other", self.release_commit)
         self.lookalike = self.repositories / "lookalike"
         make_repository(self.lookalike, {"scripts/test": f"#!/bin/bash\n{self.evil}\n"})
 

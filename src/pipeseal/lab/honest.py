@@ -234,7 +234,7 @@ def _sealing(ground: Ground, kind: Kind, facts: JobFacts) -> Sealing:
 
 def _facts(ground: Ground, kind: Kind, step: CommandStep, agent: tuple[str, str]) -> JobFacts:
     seen = step if kind.permutation is None else interpolate_matrix(step, kind.permutation)
-    pipeline = kind.pipeline or ground.pipeline
+    pipeline = ground.pipeline if ground.names.repository else kind.pipeline or ground.pipeline
     pipeline_env = {"TIER": "gold"}
     facts = JobFacts(
         job_id=str(uuid.uuid4()),
@@ -247,7 +247,7 @@ def _facts(ground: Ground, kind: Kind, step: CommandStep, agent: tuple[str, str]
         pipeline_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"pipeline:{pipeline}")),
         pipeline_name="Widgets & more",
         default_branch=ground.branch,
-        repository=str(ground.gadgets) if kind.gadgets else ground.repository,
+        repository=ground.other_repository if kind.gadgets else ground.repository,
         commit=kind.commit or ground.commit,
         branch=ground.branch,
         tag="",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeseal.lab.attacks import GROUPS
-from pipeseal.lab.drill import Result, State
+from pipeseal.lab.result import Result, State
 
 MARKS = {
     State.REFUSED: "✓",

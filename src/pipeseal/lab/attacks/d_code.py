@@ -246,12 +246,13 @@ def _urls(ground: Ground) -> list[Attempt]:
     variants = (
         f"{honest}/", f"{honest}.git", f"file://{honest}", honest.upper(), f"{honest}/.", f"/{honest}",
         f"x@y:{honest}",
-        honest.replace("widgets", "w\u0456dgets"), f"{honest}#x", f"{honest}?x", f"--upload-pack={ground.evil}",
+        honest.replace("e", "\u0435"), f"{honest}#x", f"{honest}?x", f"--upload-pack={ground.evil}",
         f"ext::{ground.evil}", f"{honest} ",
     )  # fmt: skip
     return [
         Attempt(lies.set_env(BUILDKITE_REPO=url), url[-20:], job=job)
         for url in variants
+        if url != honest
         for job in ("sealed", "reference")
     ]
 

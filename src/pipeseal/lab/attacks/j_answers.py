@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeseal.errors import PipesealError
 from pipeseal.lab import lies
-from pipeseal.lab.drill import MAIN
+from pipeseal.lab.agents import MAIN
 from pipeseal.lab.hostile_server import Answer, Interference, Request, answer_json
 from pipeseal.lab.scenario import Attempt, Scenario, Stops
 
@@ -94,8 +94,8 @@ class _Cases:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # The agents go on, idle, until the drill is over: ending them one by one takes long.
         self._drill.server.interfere = lambda _request: None
-        self._drill.stop_agent(self._name)
 
     def lines(self, worker: str) -> list[str]:
         """What the log says of one of them."""
@@ -436,6 +436,17 @@ def _upgrades(drill: Drill) -> None:
         agents.all_go_on()
 
 
+def _messages(drill: Drill) -> None:
+    """What a server may say of itself, and what no message is."""
+    texts = ("null", "[]", "7", '"job"', '{"job":7}', '{"job":{}}', '{"job":{"id":null}}', '{"action":7}', "{", "")
+    cases = {text or "nothing": (Answer(200, text.encode()), "api.answer") for text in texts}
+    harmless = ('{"job":null}', '{"action":"job"}', '{"stream":"http://127.0.0.2:9/"}', '{"action":"","job":null}')
+    cases |= {text: (Answer(200, text.encode()), "") for text in harmless}
+    with _Cases(drill, "messages", cases) as agents:
+        agents.all_go_on()
+    drill.note_code("api.answer")
+
+
 # --- answers that make no sense -------------------------------------------------------------------------------------
 
 NONSENSE: tuple[bytes, ...] = (b"", b"null", b"[]", b"7", b'"x"', b"{", b"\xff\xfe", b'{"exists":"yes"}', b"<html>")
@@ -693,9 +704,10 @@ SCENARIOS = (
         id="J14",
         title="Messages of a stream",
         actors=_CP,
-        change="messages that are no message, or of no known kind",
-        happens="",
-        not_yet="the agent's stream is not drilled",
+        change="messages without a job, with half of one, of no known kind, or that are no message",
+        happens="an agent asks, and what it cannot use it asks for again; a stream that nobody asked for is not read",
+        codes=("api.answer",),
+        play=_messages,
     ),
     Scenario(
         id="J15",
