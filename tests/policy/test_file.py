@@ -26,6 +26,7 @@ revoked-commit-signers = "revoked"
 submodules = ["git@h:acme/*"]
 commands = "scripts"
 plugins = ["github.com/acme/*"]
+pinned-plugins = true
 repository-hooks = false
 server-variables = ["X"]
 informational-variables = false
@@ -61,8 +62,7 @@ def test_whole_file() -> None:
     policy = parse_policy(WHOLE.encode())
     assert [rule.name for rule in policy.everywhere.rules] == [
         "repositories", "proof", "keys", "branches", "head-commits", "commit-signers", "submodules", "commands",
-        "plugins",
-        "max-attempts",
+        "plugins", "pinned-plugins", "max-attempts",
     ]  # fmt: skip
     assert [section.title for section in policy.sections] == ["1 (git@h:acme/app)", "2 (everything else)"]
     assert policy.mode is Mode.ENFORCE and policy.sections[0].mode is Mode.OBSERVE

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from pipeseal.pipeline.steps import Plugin
 from pipeseal.policy import ApprovedJob, OnFailure, Refused
 from pipeseal.policy.facts import Proof
 from pipeseal.policy.patterns import expressions, globs
 from pipeseal.policy.policy import Policy
 from pipeseal.policy.rules import NO_LIMITS, NO_PLUGINS, Limits, Plugins, Repositories, Scripts
+from pipeseal.signing.seal.envelope import ResolvedPlugin
 from tests.policy.honest import (
     COMMIT,
     LOCAL,
@@ -87,6 +89,17 @@ def test_a_key_for_some_branches_signs_no_pull_requests_tags_or_what_is_bound_to
     assert refused(moved(branch="main", pull_request="7"), main).code == "key.scope"
     assert refused(moved(branch="main", tag="main"), main).code == "key.scope"
     assert refused(document("static"), main).code == "policy.unproven"
+
+
+def test_plugins_have_to_be_sealed_at_a_commit_where_the_policy_says_so() -> None:
+    source = "github.com/buildkite-plugins/docker-buildkite-plugin#v5.9.0"
+    pinned = policy("pinned-plugins = true")
+    assert approved(document("sealed", seal={"resolved": {source: ResolvedPlugin("1" * 40, "2" * 40)}}), pinned)
+    assert refused(SEALED, pinned).code == "plugin.not_pinned"
+    assert refused(BOUND, pinned).code == "plugin.not_pinned"
+    vendored = replace(STEP, plugins=[Plugin("./.buildkite/plugins/lint")])
+    assert approved(document("sealed", vendored), pinned)
+    assert approved(SEALED, policy("pinned-plugins = false"))
 
 
 def test_a_key_for_uploads_signs_nothing_outside_of_builds() -> None:

@@ -12,6 +12,7 @@ from pipeseal.pipeline.steps import Plugin
 
 if TYPE_CHECKING:
     from pipeseal.signing.keys.verification_keys import TrustedKey
+    from pipeseal.signing.seal.envelope import ResolvedPlugin
 
 
 class Proof(Enum):
@@ -52,6 +53,7 @@ class Facts:
         repository: URL, proven unless the job is not verified at all.
         command: command text.
         plugins: plugins in order, sources in full form.
+        resolved: what each plugin's version stood for when it was sealed; None, or nothing, where nobody said.
         key: who signed; None when the job is not verified.
         proof: how it is proven; None when it is not.
         attempt: which attempt this is, from 1, as the server counts.
@@ -73,6 +75,7 @@ class Facts:
     attempt: int = 1
     proven: frozenset[str] = frozenset()
     is_static: bool = False
+    resolved: tuple[ResolvedPlugin | None, ...] = ()
 
     @property
     def is_pull_request(self) -> bool:

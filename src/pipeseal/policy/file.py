@@ -19,6 +19,7 @@ from pipeseal.policy.rules import (
     FullCommits,
     KeyRecord,
     NoPullRequests,
+    PinnedPlugins,
     Plugins,
     Repositories,
     RequiredProof,
@@ -50,6 +51,7 @@ SHARED_KEYS: dict[str, Key] = {
     "submodules": Key("texts", "repositories of submodules; an empty list allows none, without it any (https, ssh)"),
     "commands": Key("any|scripts", "`scripts`: only scripts of the repository, no inline commands"),
     "plugins": Key("texts", "plugin sources in full, such as `github.com/acme/*#v*`; an empty list allows none"),
+    "pinned-plugins": Key("boolean", "true: only plugins that were sealed at a commit, see `pipeseal plugins lock`"),
     "repository-hooks": Key("boolean", "whether `.buildkite/hooks` of the repository may run; true without this key"),
     "server-variables": Key("texts", "further variables that the server may set; a free text becomes a variable too"),
     "informational-variables": Key("boolean", "false: jobs get no variable whose value is only the server's word"),
@@ -179,6 +181,8 @@ class _Reader(TableReader):
             rules.append(Scripts())
         if (plugins := self.texts(table, "plugins", place)) is not None:
             rules.append(Plugins(plugins) if plugins else NO_PLUGINS)
+        if self.boolean(table, "pinned-plugins", place):
+            rules.append(PinnedPlugins())
         if (attempts := self.number(table, "max-attempts", place)) is not None:
             rules.append(Attempts(attempts))
         variables = self.texts(table, "server-variables", place)

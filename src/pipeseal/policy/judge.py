@@ -96,6 +96,7 @@ def facts_of(env: Mapping[str, str], proven: ProvenJob, local: LocalFacts) -> Fa
         attempt=int(count) + 1 if count.isascii() and count.isdigit() and len(count) < 10 else 1,
         proven=frozenset(proven.environment),
         is_static=proven.seal is not None and proven.seal.is_static and not proven.commit,
+        resolved=proven.resolved,
     )
 
 

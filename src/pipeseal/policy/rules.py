@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
@@ -111,6 +112,31 @@ class Plugins:
 
     def __str__(self) -> str:
         return f"only these plugins: {self.allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedPlugins:
+    """Only plugins that were sealed at a commit; those of the repository itself are part of its tree."""
+
+    name: ClassVar[str] = "pinned-plugins"
+
+    def judge(self, facts: Facts) -> Finding | None:
+        loose = [
+            plugin.source
+            for plugin, resolved in zip_longest(facts.plugins, facts.resolved)
+            if resolved is None and not plugin.source.startswith(".")
+        ]
+        if not loose:
+            return None
+        return Finding(
+            code="plugin.not_pinned",
+            message=f"the step was sealed without saying which commit {', '.join(map(_quoted, loose))} stands for",
+            evidence={"plugin": ", ".join(loose)},
+            fields=("plugins",),
+        )
+
+    def __str__(self) -> str:
+        return "only plugins that were sealed at a commit"
 
 
 @dataclass(frozen=True, slots=True)

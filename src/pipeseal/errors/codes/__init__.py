@@ -18,6 +18,7 @@ from pipeseal.errors.codes import (
     sealing,
     signer,
     signing,
+    sources,
 )
 from pipeseal.errors.codes.row import Code
 
@@ -29,6 +30,7 @@ CODES: tuple[Code, ...] = (
     *signing.ROWS,
     *sealing.ROWS,
     *policy.ROWS,
+    *sources.ROWS,
     *ledger.ROWS,
     *signer.ROWS,
     *agent.ROWS,
