@@ -33,7 +33,7 @@ _OPTIONS = (
     *("--cancel-timeout", "4"),
 )
 _AGENTS, _WORKERS = 2, 3
-_LONGEST = 150.0
+_LONGEST = 240.0
 
 
 @dataclass

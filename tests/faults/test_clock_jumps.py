@@ -58,6 +58,7 @@ def test_an_agent_that_gives_signs_of_life_keeps_its_job(
     agent, job = start_job(running)
     beat_for(agent, 0.2)
     clock.jump(seconds)
+    time.sleep(0.15)  # several sweeps before the next sign of life
     beat_for(agent, 1.2)
     assert job.state().json["state"] == "running"
     assert job.finish().status == 200

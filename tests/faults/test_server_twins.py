@@ -84,7 +84,7 @@ def test_every_write_fails_once_on_postgresql(tmp_path: Path, monkeypatch: pytes
             break_files(running.plane, writes)
             give_up_at_once(monkeypatch)
             # A build takes five times as long here as on SQLite, where each write is tried in every test run.
-            every_write_fails_once(running, writes, twin, tmp_path, step=1 if is_thorough() else 7)
+            every_write_fails_once(running, writes, twin, tmp_path, step=1 if is_thorough() else 10)
 
 
 @pytest.mark.parametrize("twin", list(Twin))
@@ -99,8 +99,8 @@ def test_nobody_hears_of_a_connection_to_postgresql_that_broke_and_came_back(
             troubles: list[str] = []
             life = Life(running.api, tmp_path, on_trouble=lambda: troubles.append("an error was heard"))
             life.prepare()
-            for number in range(1, 11):
-                writes.arm(twin, number, every=10)  # each fails in one of the ten builds
+            for number in range(1, 7):
+                writes.arm(twin, number, every=6)  # each fails in one of the six builds
                 life.run()
                 assert len(writes.struck) > 3
             assert not troubles
