@@ -7,6 +7,7 @@ docs/generate.py -c  say which are out of date, and exit with 1 if any is (the t
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -117,7 +118,56 @@ def openapi_page() -> str:
     return json.dumps(make_document(), indent=1, ensure_ascii=False) + "\n"
 
 
+ACTORS = {
+    "CP": "the control plane, or whoever owns it",
+    "MITM": "the network",
+    "UI": "somebody who may use the control plane's pages",
+    "PR": "the author of a pull request",
+    "PLG": "the author of a plugin or an image",
+    "RUN": "a runner that somebody has taken over",
+    "KEY": "whoever has a key that leaked",
+}
+
+
+def attacks_page() -> str:
+    """`attacks.md`: every attack of the drill, from its registry; prose from a template."""
+    from pipeseal.lab.attacks import GROUPS, SCENARIOS
+
+    titles = {row.code: row.title for row in CODES}
+    groups = []
+    for letter, words in GROUPS.items():
+        scenarios = [scenario for scenario in SCENARIOS if scenario.group == letter]
+        rows = []
+        for scenario in scenarios:
+            codes = ", ".join(_code_link(code, titles[code]) for code in scenario.codes)
+            happens = scenario.happens or f"not shown yet: {scenario.not_yet}"
+            cells = (
+                scenario.id,
+                scenario.title,
+                ", ".join(scenario.actors),
+                scenario.change,
+                happens,
+                codes or "none",
+            )
+            rows.append([cell.replace("|", "\\|") for cell in (*cells, scenario.setting)])
+        head = ("", "attack", "by", "what is changed", "what happens", "code", "your settings")
+        groups.append(f"## {letter}: {words}\n\n{_table(head, rows)}")
+    actors = _table(("", "who"), [(f"`{name}`", words) for name, words in ACTORS.items()])
+    text = (TEMPLATES / "attacks.tmpl").read_text(encoding="utf-8")
+    return (
+        text.replace("{actors}", actors)
+        .replace("{groups}", "\n".join(groups))
+        .replace("{count}", str(len(SCENARIOS)))
+    )
+
+
+def _code_link(code: str, title: str) -> str:
+    anchor = re.sub(r"[^\w -]", "", f"{code}: {title}".lower()).replace(" ", "-")
+    return f"[`{code}`](../reference/refusals.md#{anchor})"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "../security/attacks.md": attacks_page,
     "refusals.md": refusals_page,
     "signed-fields.md": signed_fields_page,
     "policy.md": policy_page,
