@@ -12,6 +12,7 @@ import pytest
 
 from pipeseal.errors import MalformedInput
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, find_job, job_states, running_server, until
+from tests.controlplane.test_accounts import first_owner
 from tests.controlplane.test_notify import Receiver, receiving
 from tests.controlplane.test_rules import expand
 
@@ -370,6 +371,18 @@ def unblockers(env: dict[str, str]) -> dict[str, str]:
         name: value
         for name, value in env.items()
         if name in ("BUILDKITE_UNBLOCKER", "BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER_ID")
+    }
+
+
+def test_whoever_is_signed_in_unblocks_in_their_own_name(running: RunningServer) -> None:
+    build = build_of(running, "steps: [{block: go, key: go}, {command: b}]")
+    maria = first_owner(running)
+    path = f"/v2/organizations/local/pipelines/demo/builds/1/jobs/{find_job(build, 'go')['id']}/unblock"
+    answer = maria.ask("PUT", path, {"unblocker": "Somebody Else"})
+    assert answer.status == 200, answer.json
+    assert unblockers(FakeAgent(running.api).run().env) == {
+        "BUILDKITE_UNBLOCKER": "Maria",
+        "BUILDKITE_UNBLOCKER_ID": maria.account()["id"],
     }
 
 

@@ -1,4 +1,4 @@
-"""Who let a block or input step pass: this server knows no people, so it is what the one who asks says."""
+"""Who let a block or input step pass: whoever is signed in, or the person for whom a program says it asks."""
 
 from __future__ import annotations
 

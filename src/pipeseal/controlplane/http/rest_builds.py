@@ -18,10 +18,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeseal.controlplane.domain.unblocker import Unblocker, read_unblocker
 from pipeseal.controlplane.http.bodies import read_json, read_number
 from pipeseal.controlplane.http.log_download import send_log
 from pipeseal.controlplane.http.paging import read_page, render_page
 from pipeseal.controlplane.http.public import is_stranger, shown
+from pipeseal.controlplane.http.readers import reader_of
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_bodies import NewBuildBody, UnblockBody
 from pipeseal.controlplane.http.shapes import build_shape, job_shape
@@ -241,8 +243,10 @@ async def _show_environment(plane: ControlPlane, request: Request) -> Response:
 async def _unblock(plane: ControlPlane, request: Request) -> Response:
     body = await read_json(request, UnblockBody, plane.settings.limits.max_body_bytes, empty=UnblockBody())
     slug, number, job_id = (request.path_params[name] for name in ("slug", "number", "job_id"))
-    fields, unblocker = body.fields or {}, body.unblocker or ""
-    await act_on_job.unblock_job(plane, slug, number, job_id, fields, unblocker=unblocker)
+    reader = reader_of(request)
+    # Whoever is signed in is known; a program may say for whom it asks.
+    known = Unblocker(reader.id, reader.name) if reader.kind == "account" else read_unblocker(body.unblocker or "")
+    await act_on_job.unblock_job(plane, slug, number, job_id, body.fields or {}, unblocker=known)
     return render(await _read_job(plane, request, job_id))
 
 

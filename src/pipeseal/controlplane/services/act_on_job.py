@@ -10,7 +10,7 @@ from pipeseal.controlplane.domain.fields import FormField, check_answers, read_f
 from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.job import RETRYABLE, JobState
 from pipeseal.controlplane.domain.retry import read_manual
-from pipeseal.controlplane.domain.unblocker import read_unblocker
+from pipeseal.controlplane.domain.unblocker import Unblocker
 from pipeseal.controlplane.services.advance_build import advance_build
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.create_build import set_meta_data
@@ -24,13 +24,19 @@ _MAX_FIELDS = 1_000
 
 
 async def unblock_job(
-    plane: ControlPlane, slug: str, number: int, job_id: str, fields: dict[str, str], *, unblocker: str = ""
+    plane: ControlPlane,
+    slug: str,
+    number: int,
+    job_id: str,
+    fields: dict[str, str],
+    *,
+    unblocker: Unblocker | None = None,
 ) -> None:
     """A person lets a block or input step pass; the answers to its fields become meta-data of the build.
 
     Parameters:
         fields: answers by the keys of the fields.
-        unblocker: name, address or id of that person, as told by whoever asks; empty when they do not say.
+        unblocker: that person; None when nobody says who it is.
 
     Raises:
         MalformedInput: `request.not_found`; `state.not_blocked`; `request.malformed`; `unblock.field`.
@@ -38,7 +44,6 @@ async def unblock_job(
     limit = plane.settings.limits.max_meta_data_bytes
     if len(fields) > _MAX_FIELDS or any(len(value) > limit for value in fields.values()):
         raise MalformedInput("request.malformed", f"at most {_MAX_FIELDS} fields of at most {limit} characters")
-    person = read_unblocker(unblocker)
     now = plane.now()
 
     def change(tx: Transaction) -> None:
@@ -50,8 +55,8 @@ async def unblock_job(
         for key, value in check_answers(_fields_of(step["content"]), fields).items():
             set_meta_data(tx, build["id"], key, value)
         job_store.move_jobs(tx, JobState.PASSED, "id = :id", now=now, reason="unblocked", id=job_id)
-        if person is not None:
-            job_store.set_unblocked_by(tx, job_id, msgspec.json.encode(person).decode())
+        if unblocker is not None:
+            job_store.set_unblocked_by(tx, job_id, msgspec.json.encode(unblocker).decode())
         advance_build(tx, plane, build["id"], now=now)
 
     await plane.database.write(change)
