@@ -125,6 +125,27 @@ def test_headers_without_end_are_not_kept(api: Api) -> None:
         assert answer_of(client).startswith(b"HTTP/1.1 431 ")
 
 
+def test_trailers_without_end_are_not_kept(api: Api) -> None:
+    head = b"POST /v3/register HTTP/1.1\r\nAuthorization: Token %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connected(api) as client:
+        client.sendall(head % api.registration_token.encode() + b"2\r\n{}\r\n0\r\n")
+        try:
+            for number in range(100_000):
+                client.sendall(b"X-%d: %s\r\n" % (number, b"y" * 100))
+        except ConnectionError:
+            return
+        pytest.fail("the server took 10 MB of trailers")
+
+
+def test_a_request_right_behind_another_has_its_time_too(api: Api) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(api) as client:
+        client.sendall(request + request + request[:10])
+        said = answer_of(client)
+        assert said.count(b"HTTP/1.1 200 ") == 2
+        assert said.count(b"HTTP/1.1 408 ") == 1
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
 def test_a_body_that_comes_byte_by_byte_does_not_hold_a_connection(api: Api, length: bytes) -> None:
     head = b"POST /v3/register HTTP/1.1\r\nAuthorization: Token %s\r\n%s\r\n\r\n"

@@ -60,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase = "head"  # then "body", then "none" until the next request begins
         self._since = self.loop.time()  # when the phase began, or its time was last looked at
         self._bytes = 0  # of this phase, since then
+        self._trailer_bytes = 0
         self._unread_since: float | None = None  # the client takes nothing of the answer
         self._leaving_since: float | None = None
 
@@ -77,9 +78,24 @@ class GuardedProtocol(HttpToolsProtocol):
             self._enter("head")
         self._bytes += len(data)
         super().data_received(data)
-        if self._phase == "head" and self._bytes > self.limits.max_head_bytes and not self.transport.is_closing():
+        size = self._bytes if self._phase == "head" else self._trailer_bytes
+        if size > self.limits.max_head_bytes and not self.transport.is_closing():
             # RFC 6585 5
             self._turn_away(431, f"the headers are larger than {self.limits.max_head_bytes} bytes")
+
+    def on_message_begin(self) -> None:
+        """A request begins, perhaps right behind another one."""
+        super().on_message_begin()
+        self._trailer_bytes = 0
+        if self._phase == "none":
+            self._enter("head")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or behind a body a trailer: nothing here reads those, so they are not kept. # RFC 9112 7.1.2"""
+        if self._phase == "body":
+            self._trailer_bytes += len(name) + len(value)
+        else:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head of a request is there."""
