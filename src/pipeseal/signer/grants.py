@@ -95,6 +95,9 @@ class GrantBook:
                 )
             if row is not None:
                 self._open.pop(row[0], None)
+            # Those of agents that died without a word.
+            for old in [old for old, other in self._open.items() if other.expires < self._now()]:
+                del self._open[old]
             self._open[digest] = grant
         return capability
 
