@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -358,3 +359,62 @@ def test_ssh_hosts_are_believed_only_when_the_operator_knows_their_key(server: F
                 assert outcome(refused)[0] != "0" and "\ngood" not in refused.text, refused.text
                 assert "Host key verification failed" in refused.text
                 assert known.read_text("utf-8") == text, "nothing was learnt from whoever answered"
+
+
+# --- D17: files of a checkout that is used again ------------------------------------------------------------------
+
+FORGE = """\
+import hashlib, os, struct
+status = os.stat("run")
+index = bytearray(open(".git/index", "rb").read())
+times = (int(status.st_ctime), status.st_ctime_ns % 10**9, int(status.st_mtime), status.st_mtime_ns % 10**9)
+struct.pack_into(">IIIIII", index, 12, *times, status.st_dev & 0xFFFFFFFF, status.st_ino & 0xFFFFFFFF)
+body = bytes(index[:-20])
+open(".git/index", "wb").write(body + hashlib.sha1(body).digest())
+"""
+PLANTS = {
+    "skipped in the index": "git update-index --skip-worktree run; printf 'echo evil\\n' > run",
+    "unchanged in the index": "git update-index --assume-unchanged run; printf 'echo evil\\n' > run",
+    "forged times": "printf 'echo evil\\n' > run; {python} forge.py; touch -d +1hour .git/index",
+    "another object": "{python} plant.py; rm run",
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_files_that_a_job_changed_are_not_there_for_the_next(server: FakeServer, tmp_path: Path, name: str) -> None:
+    repository = tmp_path / "widgets"
+    commit = make_repository(repository, {"run": "echo good\n"})
+    blob = git(repository, "rev-parse", "HEAD:run")
+    url = repository.as_uri()
+    (tmp_path / "forge.py").write_text(FORGE, "utf-8")
+    body = b"echo evil\n"
+    evil = zlib.compress(b"blob %d\0" % len(body) + body)
+    (tmp_path / "plant.py").write_text(
+        "import glob, os, subprocess\n"
+        "for pack in glob.glob('.git/objects/pack/*.pack'):\n"
+        "    os.rename(pack, '../moved.pack')\n"
+        "    os.remove(pack[:-4] + 'idx')\n"
+        "    subprocess.run(['git', 'unpack-objects', '-q'], stdin=open('../moved.pack'), check=True)\n"
+        f"path = '.git/objects/{blob[:2]}/{blob[2:]}'\nos.chmod(path, 0o600)\nopen(path, 'wb').write({evil!r})\n",
+        "utf-8",
+    )
+    plant_it = (
+        PLANTS[name].replace("forge.py", str(tmp_path / "forge.py")).replace("plant.py", str(tmp_path / "plant.py"))
+    )
+    with agent_process(server, tmp_path, *OPEN, "--checkout-attempts", "2"):
+        raw = unsigned(plant_it.replace("{python}", sys.executable) + "\necho planted", repository=url, commit=commit)
+        planted = run(server, raw, "plants")
+        assert outcome(planted) == ("0", "", "") and "\nplanted" in planted.text, planted.text
+        after = run(server, unsigned("./run", repository=url, commit=commit), "after")
+        assert outcome(after) == ("0", "", "") and "\ngood" in after.text, after.text
+        assert "\nevil" not in after.text
+
+
+def test_files_that_nobody_changed_keep_their_times(server: FakeServer, tmp_path: Path) -> None:
+    repository = tmp_path / "widgets"
+    commit = make_repository(repository, {"run": "echo good\n"})
+    with agent_process(server, tmp_path, *OPEN):
+        raw = unsigned("touch -d 2020-01-01 run", repository=str(repository), commit=commit)
+        assert outcome(run(server, raw, "first"))[0] == "0"
+        second = run(server, unsigned("stat -c %y run", repository=str(repository), commit=commit), "second")
+        assert "\n2020-01-01" in second.text, second.text

@@ -15,7 +15,7 @@ from pipeseal.agent.clone_state import tidy_clone
 from pipeseal.agent.commit_check import CommitElsewhere, CommitNotSigned, check_commit, check_signers
 from pipeseal.agent.git import Git, check_refspec, check_revision
 from pipeseal.agent.host_keys import trust_on_first_sight
-from pipeseal.agent.mirrors import MirrorBusy, check_mirror, link_to_mirror, update_mirror
+from pipeseal.agent.mirrors import MirrorBusy, check_objects, link_to_mirror, update_mirror
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.submodules import SubmoduleNotAllowed, update_submodules
 from pipeseal.errors import PipesealError
@@ -81,7 +81,8 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         mirror = update_mirror(session, plan, plan.mirror, deadline=deadline)
         session.change({"BUILDKITE_REPO_MIRROR": str(mirror)})
     git = Git(session, directory, deadline=deadline, variables=_LFS_VARIABLES if plan.lfs else None)
-    if tidy_clone(git, directory):
+    is_used = tidy_clone(git, directory)
+    if is_used:
         if git.ask("config", "--get", "remote.origin.url") != plan.repository:
             git.must("remote", "set-url", "--", "origin", plan.repository)
         if mirror is not None and plan.mirror is not None and not plan.mirror.dissociate:
@@ -102,8 +103,8 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
     head = _check_head(git, plan)
-    if mirror is not None:
-        check_mirror(session, git, directory, head, mirror)
+    if is_used or mirror is not None:
+        check_objects(session, git, directory, head, mirror)
     check_signers(session, directory, head, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
     if has_submodules:

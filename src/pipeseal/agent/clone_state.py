@@ -2,8 +2,8 @@
 
 A clone's own configuration can name programs (filters, transports, pagers, credential helpers) and other addresses,
 and its hooks run whenever a job calls git. Before a clone is used again, its configuration is reduced to what this
-agent puts there, and what else could run something is removed. What earlier jobs may have done to its objects and
-files is not looked for: jobs of one pipeline on one agent share a user.
+agent puts there, and what else could run something is removed. Its index is made again from the files themselves, so
+that none is taken for unchanged that is not; its objects are hashed after the checkout (`checkout.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _KEPT = re.compile(
 )
 # Of a clone's sparse checkout, which git keeps beside its configuration.
 _KEPT_OF_WORKTREE = re.compile(r"core\.(sparsecheckout|sparsecheckoutcone)|index\.sparse")
+# For hashing all files of a checkout.
+INDEX_SECONDS = 900.0
 _REMOVED = ("hooks", "info/attributes", "info/grafts", "refs/replace", "commondir")
 
 
@@ -50,7 +52,27 @@ def tidy_clone(git: Git, directory: Path) -> bool:
     modules = inside / "modules"
     if modules.is_symlink():
         return False
-    return all(_tidy(git, folder, worktree=True) is not None for folder in _repositories(modules))
+    for folder in _repositories(modules):
+        if _tidy(git, folder, worktree=True) is None:
+            return False
+        # Its files are all written anew.
+        _remove(folder / "index")
+    return _renew_index(git, inside)
+
+
+def _renew_index(git: Git, inside: Path) -> bool:
+    """Make a clone's index again: what jobs have written into it could keep git from looking at files.
+
+    Files that are as they should be keep their times: they are hashed, and not written anew.
+    """
+    _remove(inside / "index")
+    if git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+        return True  # nothing is checked out yet
+    if git.ask("read-tree", "HEAD", timeout_seconds=INDEX_SECONDS) is None:
+        return False
+    # Its status says only whether some files differ; those are checked out again.
+    git.ask("update-index", "-q", "--refresh", timeout_seconds=INDEX_SECONDS)
+    return not (inside / "index.lock").exists()
 
 
 def tidy_mirror(git: Git, folder: Path, repository: str) -> bool:

@@ -98,7 +98,7 @@ class Git:
         if ended.status != 0:
             raise PhaseFailed(f"git {arguments[0]} failed with status {ended.status}", ended=ended)
 
-    def ask(self, *arguments: str) -> str | None:
+    def ask(self, *arguments: str, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> str | None:
         """What git answers, without log; None when it failed."""
         try:
             done = subprocess.run(
@@ -107,7 +107,7 @@ class Git:
                 env={**self._session.environment, **self._variables},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=QUERY_TIMEOUT_SECONDS,
+                timeout=timeout_seconds,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):

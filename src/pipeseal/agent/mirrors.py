@@ -102,16 +102,17 @@ def _update(git: Git, plan: CheckoutPlan) -> None:
         git.must("fetch", "--prune", "--", "origin")
 
 
-def check_mirror(session: JobSession, git: Git, directory: Path, commit: str, mirror: Path) -> None:
-    """Hash what was checked out with a mirror's help; a mirror that is wrong goes.
+def check_objects(session: JobSession, git: Git, directory: Path, commit: str, mirror: Path | None) -> None:
+    """Hash what was checked out from objects that other jobs could write to; a mirror that is wrong goes.
 
     Parameters:
         git: in `directory`.
         directory: the checkout.
         commit: full object id of what is checked out.
+        mirror: the mirror that the checkout used; None when it used a clone of before alone.
 
     Raises:
-        PhaseFailed: `checkout.damaged`: an object is not what its id says; the next attempt makes the mirror again.
+        PhaseFailed: `checkout.damaged`: an object is not what its id says; the next attempt begins anew.
     """
     files = None
     if git.ask("config", "--get", "core.sparseCheckout") == "true":
@@ -121,17 +122,22 @@ def check_mirror(session: JobSession, git: Git, directory: Path, commit: str, mi
     try:
         verify_commit_objects(directory, commit, files=files, config=session.git)
     except VerificationError as error:
-        session.log.warning(f"{error.message}: the mirror {mirror.name} is removed, and made again")
-        # Away under another name first: who finds no mirror makes one, and nobody finds half of this.
-        gone = Path(tempfile.mkdtemp(prefix=".bad-", dir=mirror.parent))
-        try:
-            mirror.rename(gone / "mirror")
-        except OSError:
-            pass  # somebody else was faster
-        shutil.rmtree(gone, ignore_errors=True)
+        if mirror is not None:
+            session.log.warning(f"{error.message}: the mirror {mirror.name} is removed, and made again")
+            _remove_mirror(mirror)
         raise PhaseFailed(error.message, code=error.code) from None
     except Unavailable as error:
         raise PhaseFailed(error.message) from None
+
+
+def _remove_mirror(mirror: Path) -> None:
+    # Away under another name first: who finds no mirror makes one, and nobody finds half of this.
+    gone = Path(tempfile.mkdtemp(prefix=".bad-", dir=mirror.parent))
+    try:
+        mirror.rename(gone / "mirror")
+    except OSError:
+        pass  # somebody else was faster
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def link_to_mirror(directory: Path, mirror: Path) -> None:
