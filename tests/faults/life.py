@@ -23,7 +23,8 @@ from pipeseal.agent.job_client import JobClient
 from pipeseal.agentapi.messages import FinishRequest, RegisterRequest
 from pipeseal.controlplane.domain.webhooks import Provider
 from pipeseal.errors import PipesealError, Unavailable
-from tests.controlplane.running import Answer, Api
+from tests.controlplane.running import Answer, Api, until
+from tests.controlplane.test_notify import Receiver
 from tests.controlplane.webhook_payloads import SECRET, encode, github_push, prove
 from tests.faults.invariants import Outcomes, check_build, numbered_lines, wait_for_end
 
@@ -54,7 +55,7 @@ class Life:
     Parameters:
         api: the server.
         folder: for the files of artifacts.
-        on_trouble: called whenever a call failed and will be made again.
+        on_trouble: called whenever a call failed and will be made again, from whichever thread made it.
     """
 
     def __init__(self, api: Api, folder: Path, on_trouble: Callable[[], None] = lambda: None) -> None:
@@ -64,14 +65,16 @@ class Life:
         self._on_trouble = on_trouble
         self._commands: set[str] = set()
         self._webhook = ""
+        self._receiver: Receiver | None = None
 
-    def prepare(self, receiver: str = "") -> None:
+    def prepare(self, receiver: Receiver | None = None) -> None:
         """Make the pipelines.
 
         Parameters:
-            receiver: where notifications of the main pipeline go.
+            receiver: is told that the main build passed.
         """
-        notify = {"notify": [{"webhook": receiver}]} if receiver else {}
+        self._receiver = receiver
+        notify = {} if receiver is None else {"notify": [{"webhook": receiver.url, "if": 'build.state == "passed"'}]}
         self.api.create_pipeline(json.dumps(_STEPS | notify), PARENT)
         self.api.create_pipeline('steps: [{command: c, label: "child"}]', CHILD)
         body = {"name": HOOKED, "slug": HOOKED, "repository": "git@github.com:acme/api.git"}
@@ -95,11 +98,25 @@ class Life:
                 build = self._until_ended(agent, slug, of_slug, outcomes)
                 check_build(self.api, build, self.ran)
             self._check_contents(parent, mark)
+        if self._receiver is not None:
+            self._check_told(self._receiver, parent)
         for slug in (PARENT, HOOKED):
             builds = [build for build in self._builds(slug) if build["message"].startswith(mark)]
             assert len(builds) == 1, f"{slug} has {len(builds)} builds where one was asked for"
         children = [build for build in self._builds(CHILD) if build["triggered_from"]["build_id"] == parent["id"]]
         assert len(children) == 1, f"one trigger step made {len(children)} builds"
+
+    def _check_told(self, receiver: Receiver, build: dict[str, Any]) -> None:
+        """The receiver is told once, or more often with one identifier by which it knows that."""
+        path = f"/pipelines/{PARENT}/builds/{build['number']}/notifications"
+        until(lambda: [row["status"] for row in self._rest("GET", path).json] == ["sent (204)"], "the notification")
+        (row,) = self._rest("GET", path).json
+        told = {
+            headers["webhook-id"]
+            for headers, body in list(receiver.requests)
+            if json.loads(body)["build"]["id"] == build["id"]
+        }
+        assert told == {row["id"]}
 
     def _builds(self, slug: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._rest("GET", f"/pipelines/{slug}/builds").json
@@ -218,7 +235,8 @@ class Life:
             client.annotate(job_id, {"body": "look", "context": "note", "style": "info", "append": False})
             file = self._folder / "report.txt"
             file.write_text(mark, "utf-8")
-            upload = ArtifactUpload(client, job_id, StorePolicy(client.endpoint), workers=1)
+            policy = StorePolicy(client.endpoint)
+            upload = ArtifactUpload(client, job_id, policy, workers=1, warn=lambda _text: self._on_trouble())
             upload.run(collect_files(Search("report.txt", directory=str(self._folder))))
             body = {"uuid": str(uuid.uuid4()), "pipeline": _UPLOADED}
             client.upload_pipeline(job_id, json.dumps(body).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -28,15 +29,16 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("twin", ["LOST", "KEPT"])
 def test_the_server_dies_at_each_write(server: ServerProcess, tmp_path: Path, twin: str) -> None:
-    orders, crashes = tmp_path / "orders", 0
+    orders, crashes, lock = tmp_path / "orders", 0, threading.Lock()
 
     def start_again() -> None:
         nonlocal crashes
-        assert server.process is not None
-        if server.process.poll() is not None:
-            server.kill()
-            server.start()
-            crashes += 1
+        with lock:
+            assert server.process is not None
+            if server.process.poll() is not None:
+                server.kill()
+                server.start()
+                crashes += 1
 
     life = Life(server.start(), tmp_path, on_trouble=start_again)
     life.prepare()

@@ -15,6 +15,7 @@ from pipeseal.controlplane.services.events import log_topic
 from pipeseal.controlplane.store import postgres
 from tests.controlplane.postgres_server import fresh_database
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server, until
+from tests.controlplane.test_notify import receiving
 from tests.faults.breaking import (
     BreakingLogs,
     Twin,
@@ -30,7 +31,15 @@ from tests.faults.thorough import is_thorough
 
 # A job that was accepted and whose agent never heard of it is given back after some seconds; here they are short.
 CLOCK_SPEED = 30
-SETTINGS = replace(QUICK, ping_hold=0.02, sweep_interval=0.05, offer_timeout=0.2, heartbeat_timeout=600.0)
+SETTINGS = replace(
+    QUICK,
+    ping_hold=0.02,
+    sweep_interval=0.05,
+    offer_timeout=0.2,
+    heartbeat_timeout=600.0,
+    notify_http=True,
+    notify_networks=("127.0.0.0/8",),
+)
 
 
 def on_postgresql(folder: Path, url: str, clock: Clock) -> AbstractContextManager[RunningServer]:
@@ -48,20 +57,21 @@ def every_write_fails_once(
         step: leave out the writes between each and the one so many after it.
     """
     life = Life(running.api, folder)
-    life.prepare()
-    writes.arm(twin, 0)
-    life.run()
-    expected, struck, number = set(writes.seen), set[str](), 1
-    while True:
-        writes.arm(twin, number)
-        try:
-            life.run()
-        except AssertionError as error:
-            raise AssertionError(f"write {number}, {writes.struck}, {twin.value}: {error}") from error
-        if not writes.struck:
-            break
-        struck.update(writes.struck)
-        number += step
+    with receiving() as receiver:
+        life.prepare(receiver)
+        writes.arm(twin, 0)
+        life.run()
+        expected, struck, number = set(writes.seen), set[str](), 1
+        while True:
+            writes.arm(twin, number)
+            try:
+                life.run()
+            except AssertionError as error:
+                raise AssertionError(f"write {number}, {writes.struck}, {twin.value}: {error}") from error
+            if not writes.struck:
+                break
+            struck.update(writes.struck)
+            number += step
     assert expected >= {"commit", "object"}
     assert step > 1 or struck >= expected
 
