@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Byte-code caching halves the start-up time of every command and of pytest; some shells switch it off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test setup lint format bench chaos docs clean
+.PHONY: help demo test fuzz setup lint format bench chaos docs clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -19,6 +19,9 @@ demo: setup      ## sign, upload, verify and run a pipeline, then watch four att
 test: setup      ## every test, in parallel, with the linters
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+fuzz: setup      ## mutate what readers are given, for five minutes (ARGS="--seconds 3600 job seal" for longer, or for some)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 setup: $(READY)  ## create .venv with the command in .venv/bin/pipeseal
 

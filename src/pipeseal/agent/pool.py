@@ -162,7 +162,8 @@ class ConnectionPool:
             except OSError as error:
                 self._drop(connection)
                 raise unreachable(self.endpoint, error) from error
-            except http.client.HTTPException as error:
+            except (http.client.HTTPException, ValueError) as error:
+                # `http.client` lets a ValueError out too, for a chunk whose length is below zero.
                 self._drop(connection)
                 if connection.ended_early:
                     raise Unavailable("api.unreachable", f"the answer to {method} {path} ended early") from error

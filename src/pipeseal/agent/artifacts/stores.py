@@ -226,7 +226,8 @@ class StoreSession:
         except PipesealError:
             self._drop(address, connection)
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: what `http.client` makes of a chunk whose length is below zero.
             self._drop(address, connection)
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
             if deadline.is_over:

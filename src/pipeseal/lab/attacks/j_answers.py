@@ -222,6 +222,10 @@ def _bombs(drill: Drill) -> None:
         "a gigabyte, announced": (_endless(ok + b"Content-Length: 1073741824\r\n\r\n", megabyte, 64), "api.too_long"),
         "without an end": (_endless(ok + b"\r\n", megabyte, 256), "api.too_long"),
         "in chunks": (_endless(ok + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 256), "api.too_long"),
+        "a chunk of less than nothing": (
+            _endless(ok + b"Transfer-Encoding: chunked\r\n\r\n-12\r\n{}\r\n0\r\n\r\n", b"", 1),
+            "api.answer",
+        ),
         "a header without an end": (_endless(ok + b"X: ", megabyte, 64), "api.answer"),
         "a million headers": (_endless(ok, b"X-Header: 1\r\n" * 1000, 1000), "api.answer"),
     }
