@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.control_plane import IDLE_SECONDS
 from benchmarks.measure import CommandFailed
 from benchmarks.peers import ROOT
 from benchmarks.workspace import Workspace
@@ -45,6 +46,7 @@ class Buildbot(AbstractContextManager["Buildbot"]):
         self._env = dict(space.env)
         self._builders: dict[str, int] = {}
         self._http: http.client.HTTPConnection | None = None
+        self._used_at = time.monotonic()
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Buildbot:
@@ -148,6 +150,10 @@ class Buildbot(AbstractContextManager["Buildbot"]):
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[http.client.HTTPResponse, bytes]:
         assert self._http is not None, "Buildbot was not started"
         headers = {} if body is None else {"Content-Type": "application/json"}
+        now = time.monotonic()
+        if now - self._used_at > IDLE_SECONDS:
+            self._http.close()  # the next request connects again
+        self._used_at = now
         self._http.request(method, f"/api/v2{path}", body, headers)
         answer = self._http.getresponse()
         return answer, answer.read()

@@ -21,6 +21,8 @@ from benchmarks.workspace import PIPESEAL
 
 READY = "Listening on "
 READY_SECONDS = 30
+# Servers close connections that are idle for longer; while another side of a row runs, this one's are.
+IDLE_SECONDS = 20.0
 STREAM_PATH = "/agentedge.v1.AgentEdgeService/StreamPings"
 _UNFINISHED = ("scheduled", "running")
 # More jobs than a build may have by default, in a longer text: 10,000 sealed steps with their matrices.
@@ -108,6 +110,7 @@ class Connection:
         parts = urlsplit(base)
         self.netloc = parts.netloc
         self._http = http.client.HTTPConnection(parts.netloc, timeout=60)
+        self._used_at = time.monotonic()
         self._prefix = parts.path
         self.authorization = authorization
 
@@ -130,6 +133,10 @@ class Connection:
         Raises:
             CommandFailed: any status but 2xx, and 304 which has no content.
         """
+        now = time.monotonic()
+        if now - self._used_at > IDLE_SECONDS:
+            self._http.close()  # the next request connects again
+        self._used_at = now
         self._http.request(
             method, self._prefix + path, data, {"Authorization": self.authorization, **(headers or {})}
         )

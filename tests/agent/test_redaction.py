@@ -7,10 +7,20 @@ from base64 import b64encode, urlsafe_b64encode
 from itertools import pairwise
 from urllib.parse import quote_from_bytes
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeseal.agent.redaction import FEW_MATCHES, MARK, Redactor, find_secrets, go_quoted, spellings
+from pipeseal.agent.redaction import (
+    FEW_MATCHES,
+    GROUP_SIZE,
+    MARK,
+    MAX_GROUPS,
+    Redactor,
+    find_secrets,
+    go_quoted,
+    spellings,
+)
 from pipeseal.pipeline.secret_names import is_secret_name
 
 # Few letters, so that secrets overlap, repeat and begin in each other.
@@ -111,6 +121,15 @@ def test_secret_that_begins_in_the_end_of_another_is_hidden_to_its_own_end() -> 
     assert redactor.feed(b"<key-one-two-three-four-five-six-seven>") == b"<[REDACTED]>"
     assert redactor.feed(b"<key-one-two-three>") == b"<[REDACTED]-three>"
     assert redactor.feed(b"<four-five-six-seven>") == b"<[REDACTED]>"
+
+
+@pytest.mark.parametrize("count", [GROUP_SIZE, 3 * GROUP_SIZE + 5, GROUP_SIZE * MAX_GROUPS + 1])
+def test_any_number_of_secrets_is_hidden(count: int) -> None:
+    secrets = [f"s3cret%{number}%of-many" for number in range(count)]
+    redactor = Redactor()
+    redactor.add_all(secrets)
+    shown = b"".join(redactor.feed(f"<{secret}>".encode()) for secret in secrets) + redactor.flush()
+    assert shown == b"<[REDACTED]>" * count
 
 
 def test_block_full_of_secrets_that_overlap() -> None:

@@ -16,6 +16,9 @@ MARK = b"[REDACTED]"
 MIN_BYTES = 6
 # Shorter ones are not looked for in base64 and the like.
 MIN_ENCODED_BYTES = 8
+# The library compares so many at once, many bytes in a step, and takes one byte after the other when there are more.
+# Several searches are quicker than that, as long as they are not too many.
+GROUP_SIZE, MAX_GROUPS = 64, 16
 # With more secrets than this in one block, one search for all that overlap is quicker than one around each.
 FEW_MATCHES = 64
 
@@ -103,7 +106,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._needles: set[bytes] = set()
-        self._first: Any = None  # finds secrets that do not overlap, many times faster than the one below
+        self._first: list[Any] = []  # find secrets that do not overlap, many times faster than the one below
         self._every: Any = None  # finds all
         self._starts: re.Pattern[bytes] | None = None
         self._by_start: dict[int, list[bytes]] = {}
@@ -122,13 +125,25 @@ class Redactor:
         if fresh:
             self._needles |= fresh
             # The next output builds them: most secrets of a job are added one after the other before there is any.
-            self._first = self._every = None
+            self._first, self._every = [], None
 
     def _prepare(self) -> None:
-        from ahocorasick_rs import BytesAhoCorasick, MatchKind
+        from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
         needles = sorted(self._needles)
-        self._first = BytesAhoCorasick(needles, matchkind=MatchKind.LeftmostLongest)
+        groups = -(-len(needles) // GROUP_SIZE)
+        if groups > MAX_GROUPS:
+            groups = 1
+        # Every group has secrets of all kinds: with only a few different letters in it, the library falls back too.
+        # What skips ahead is the same in all kinds of searches, and this kind is made quickly of long secrets too.
+        self._first = [
+            BytesAhoCorasick(
+                needles[number::groups],
+                matchkind=MatchKind.LeftmostLongest,
+                implementation=Implementation.ContiguousNFA,
+            )
+            for number in range(groups)
+        ]
         self._longest = max(map(len, needles))
         self._by_start = {}
         for needle in needles:
@@ -146,7 +161,7 @@ class Redactor:
         """Take the next bytes of the stream; give those that can be shown now."""
         if not self._needles:
             return data
-        if self._first is None:
+        if not self._first:
             self._prepare()
         block = self._held + data
         keep_from = self._first_beginning(block)
@@ -156,7 +171,7 @@ class Redactor:
         """What was held back; call it where the stream ends."""
         if not self._held:
             return b""
-        if self._first is None:
+        if not self._first:
             self._prepare()
         return self._replace(self._held, len(self._held))
 
@@ -182,14 +197,14 @@ class Redactor:
 
     def _find(self, block: bytes) -> list[tuple[int, int]]:
         """Where secrets start and end in `block`, in order; those that overlap, and some of them twice."""
-        found = self._first.find_matches_as_indexes(block)
+        found = [match for search in self._first for match in search.find_matches_as_indexes(block)]
         if not found:
             return []
         if len(found) > FEW_MATCHES:
             return sorted(self._find_every(block))
         spans = []
         for _, first, end in found:
-            # The search goes on where a secret ends and takes the next that starts, so whatever it does not tell of
+            # Each search goes on where a secret ends and takes the next that starts, so whatever it does not tell of
             # starts inside one that it does tell of.
             around = block[first : end - 1 + self._longest]
             spans += [(first + start, first + stop) for start, stop in self._find_every(around)]
