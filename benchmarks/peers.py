@@ -126,6 +126,12 @@ def find_git() -> Peer:
     return Peer("git", Path(git), git) if git else Peer("git", None, "no `git` on PATH")
 
 
+def find_chromium() -> Peer:
+    """Chromium, from PATH, for looking at the web pages."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    return Peer("chromium", Path(program), program) if program else Peer("chromium", None, "no `chromium` on PATH")
+
+
 def find_gpg() -> Peer:
     """GnuPG, from PATH."""
     gpg = shutil.which("gpg")
@@ -162,6 +168,7 @@ FINDERS: dict[str, Callable[[], Peer]] = {
     "buildkite-agent": find_stock_agent,
     "buildbot": find_buildbot,
     "git": find_git,
+    "chromium": find_chromium,
     "git-lfs": find_git_lfs,
     "gpg": find_gpg,
     "sshd": find_sshd,

@@ -19,6 +19,7 @@ from pipeseal.controlplane.http.door import Application, Door
 from pipeseal.controlplane.http.graphql import graphql_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.openapi.routes import openapi_routes
+from pipeseal.controlplane.http.pages import page_routes
 from pipeseal.controlplane.http.ping_stream import ping_stream_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
@@ -31,7 +32,7 @@ from pipeseal.errors import PipesealError
 
 
 def all_routes(plane: ControlPlane) -> list[Route]:
-    """Every route that is served."""
+    """Every route that is served to programs; the web pages come after them."""
 
     async def healthz(_request: Request) -> Response:
         await plane.database.read(lambda tx: tx.one("SELECT 1 AS one"))
@@ -71,7 +72,7 @@ def make_app(plane: ControlPlane) -> Application:
             await asyncio.to_thread(plane.close)
 
     inner = Starlette(
-        routes=all_routes(plane),
+        routes=[*all_routes(plane), *page_routes()],
         lifespan=lifespan,
         exception_handlers={
             PipesealError: render_known,

@@ -1,0 +1,118 @@
+"""The web pages: one shell for every address that people visit, and the files it loads.
+
+The server writes no page. The shell is the same for everybody and for every address; what stands on it comes from the
+REST API, so a page shows exactly what its reader may read there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeseal.controlplane.services.authenticate import not_found
+
+# Addresses that people visit. What they name need not exist: the page says so.
+PAGES: Final = (
+    "/",
+    "/welcome",
+    "/sign-in",
+    "/{organization}",
+    "/{organization}/agents",
+    "/{organization}/keys",
+    "/{organization}/settings",
+    "/{organization}/settings/{section}",
+    "/{organization}/{slug}",
+    "/{organization}/{slug}/settings",
+    "/{organization}/{slug}/settings/{section}",
+    "/{organization}/{slug}/builds/{number:whole}",
+    "/{organization}/{slug}/builds/{number:whole}/{tab}",
+    "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}",
+    "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}/{tab}",
+)
+ASSETS: Final = "/web/{name:path}"
+_SHELL: Final = "shell.html"
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+# Scripts and styles come from files of this server alone, and no text becomes markup or script anywhere.
+# https://www.w3.org/TR/CSP3/ and https://www.w3.org/TR/trusted-types/
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "frame-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cache-Control": "no-cache",
+}
+
+
+class Asset(NamedTuple):
+    """One file, as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+@cache
+def load_assets() -> dict[str, Asset]:
+    """Every file of the web page by its name below `/web/`."""
+    found: dict[str, Asset] = {}
+    folders = [(resources.files("pipeseal.controlplane") / "web", "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in folder.iterdir():
+            media_type = _TYPES.get(entry.name.rpartition(".")[2])
+            if entry.is_dir():
+                folders.append((entry, f"{prefix}{entry.name}/"))
+            elif media_type is not None:
+                content = entry.read_bytes()
+                etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+                found[prefix + entry.name] = Asset(content, media_type, etag)
+    return found
+
+
+def page_routes() -> list[Route]:
+    """The pages, and what they load. To be the last routes: their addresses take whatever nobody else takes."""
+
+    async def page(request: Request) -> Response:
+        return _send(request, load_assets()[_SHELL])
+
+    async def asset(request: Request) -> Response:
+        found = load_assets().get(request.path_params["name"])
+        if found is None or request.path_params["name"] == _SHELL:
+            raise not_found("such file")
+        return _send(request, found)
+
+    return [Route(ASSETS, asset, methods=["GET"]), *(Route(path, page, methods=["GET"]) for path in PAGES)]
+
+
+def _send(request: Request, asset: Asset) -> Response:
+    headers = {**_HEADERS, "ETag": asset.etag}
+    if request.headers.get("if-none-match") == asset.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, headers=headers, media_type=asset.media_type)

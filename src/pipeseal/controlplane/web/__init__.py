@@ -1,0 +1,1 @@
+"""The web page: files that browsers load as they are. Nothing is built; `http/pages.py` serves them."""
