@@ -103,7 +103,7 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
     head = _check_head(git, plan)
-    if is_used or mirror is not None:
+    if plan.check_objects and (is_used or mirror is not None):
         check_objects(session, git, directory, head, mirror)
     check_signers(session, directory, head, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()

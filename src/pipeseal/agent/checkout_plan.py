@@ -53,6 +53,7 @@ class CheckoutPlan(NamedTuple):
         verification: `warn`, `strict` or `policy` when the commit has to be on the branch, see `commit_check`.
         attempts: how often to try.
         timeout_seconds: for one attempt; 0 for no limit.
+        check_objects: hash what comes from a clone or mirror that jobs of before could write to.
         keyscan: believe the SSH host key of a host that is not known yet.
         mirror: None when there are no mirrors.
         tree: full object id of the tree that the commit must have; empty when nobody says.
@@ -82,6 +83,7 @@ class CheckoutPlan(NamedTuple):
     verification: str = ""
     attempts: int = 6
     timeout_seconds: float = 0.0
+    check_objects: bool = True
     keyscan: bool = False
     mirror: MirrorPlan | None = None
     tree: str = ""
@@ -134,6 +136,7 @@ def complete_plan(plan: CheckoutPlan, variables: Mapping[str, str], settings: Ag
         verification=_one_of(variables, "BUILDKITE_GIT_COMMIT_VERIFICATION", ("", "warn", "strict")),
         attempts=settings.checkout_attempts,
         timeout_seconds=_seconds(variables, "BUILDKITE_GIT_CHECKOUT_TIMEOUT"),
+        check_objects=not settings.no_git_object_check,
         keyscan=settings.ssh_keyscan,
         mirror=mirror,
     )

@@ -149,6 +149,7 @@ OPTIONS: tuple[Option, ...] = (
         "GIT_SKIP_FETCH_EXISTING_COMMITS",
         False,
     ),
+    Option("no-git-object-check", "flag", "Believe the objects of clones and mirrors of before.", "", False),
     Option("ssh-keyscan", "flag", "Believe the host key of a new host.", "", False),
     Option("git-checkout-timeout", "seconds", "For one try; 0: no limit.", "GIT_CHECKOUT_TIMEOUT", 0),
     Option("git-commit-verification", "text", "warn or strict: be on the branch.", "GIT_COMMIT_VERIFICATION", ""),

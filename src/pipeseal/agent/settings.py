@@ -101,6 +101,7 @@ class AgentSettings:
     checkout_attempts: int
     no_git_submodules: bool
     git_skip_fetch_existing_commits: bool
+    no_git_object_check: bool
     ssh_keyscan: bool
     git_checkout_timeout: float
     git_commit_verification: str
@@ -249,6 +250,11 @@ def load_settings(command_line: Mapping[str, Any], environment: Mapping[str, str
         notes.append(
             "everybody on this machine can see the token in the list of processes; "
             "use --token file://PATH, or BUILDKITE_AGENT_TOKEN"
+        )
+    if "@" in str(command_line.get("ledger") or ""):
+        notes.append(
+            "everybody on this machine can see the ledger's password in the list of processes; "
+            "use ledger=... in the configuration file, or PIPESEAL_AGENT_LEDGER"
         )
     values["token"] = _read_token(values["token"])
     if not values["ledger"]:
