@@ -154,16 +154,18 @@ class Buildbot(AbstractContextManager["Buildbot"]):
         if now - self._used_at > IDLE_SECONDS:
             self._http.close()  # the next request connects again
         self._used_at = now
-        self._http.request(method, f"/api/v2{path}", body, headers)
-        answer = self._http.getresponse()
-        return answer, answer.read()
+        try:
+            self._http.request(method, f"/api/v2{path}", body, headers)
+            answer = self._http.getresponse()
+            return answer, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            raise CommandFailed(f"Buildbot did not answer {method} {path}: {error!r}") from error
 
     def _find_builders(self) -> bool:
         try:
             found = self.call("GET", "/builders")["builders"]
-        except (OSError, http.client.HTTPException, CommandFailed):
-            if self._http is not None:
-                self._http.close()  # asking again connects again
+        except CommandFailed:
             return False
         self._builders = {builder["name"]: builder["builderid"] for builder in found}
         return set(self._builders) == set(self._commands)

@@ -131,17 +131,19 @@ class Connection:
         """The answer as it is.
 
         Raises:
-            CommandFailed: any status but 2xx, and 304 which has no content.
+            CommandFailed: no answer, or any status but 2xx, and 304 which has no content.
         """
         now = time.monotonic()
         if now - self._used_at > IDLE_SECONDS:
             self._http.close()  # the next request connects again
         self._used_at = now
-        self._http.request(
-            method, self._prefix + path, data, {"Authorization": self.authorization, **(headers or {})}
-        )
-        answer = self._http.getresponse()
-        content = answer.read()
+        sent = {"Authorization": self.authorization, **(headers or {})}
+        try:
+            self._http.request(method, self._prefix + path, data, sent)
+            answer = self._http.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandFailed(f"{method} {self._prefix}{path}: {error!r}") from error
         if answer.status // 100 != 2 and answer.status != 304:
             raise CommandFailed(f"{method} {self._prefix}{path}: {answer.status} {content[:500]!r}")
         return Answer(answer.headers, content)

@@ -29,14 +29,26 @@ class AsyncConnection:
     async def call(
         self, method: str, path: str, token: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
-        """Status and decoded answer; None when it has no body."""
+        """Status and decoded answer; None when it has no body.
+
+        Raises:
+            CommandFailed: there was no whole answer.
+        """
+        try:
+            return await self._exchange(method, path, token, body, headers or {})
+        except (OSError, EOFError) as error:
+            raise CommandFailed(f"{method} {path}: {error!r}") from error
+
+    async def _exchange(
+        self, method: str, path: str, token: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Any]:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         assert self._reader is not None
         lines = [f"{method} /v3{path} HTTP/1.1", "Host: bench", f"Authorization: Token {token}"]
         if body is not None:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode() + (body or b""))
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         status = int(head.split(" ", 2)[1])
