@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from pipeseal.controlplane.services.authenticate import not_found
 
@@ -108,7 +109,18 @@ def page_routes() -> list[Route]:
             raise not_found("such file")
         return _send(request, found)
 
-    return [Route(ASSETS, asset, methods=["GET"]), *(Route(path, page, methods=["GET"]) for path in PAGES)]
+    return [_Visited(ASSETS, asset, methods=["GET"]), *(_Visited(path, page, methods=["GET"]) for path in PAGES)]
+
+
+class _Visited(Route):
+    """A route for browsers alone: to any other method its address is one that nobody serves, not one with other ones.
+
+    Agents probe for protocols with POST, and take 404 alone for an answer.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return (Match.NONE, {}) if match is Match.PARTIAL else (match, found)
 
 
 def _send(request: Request, asset: Asset) -> Response:
