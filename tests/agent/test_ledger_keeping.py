@@ -281,6 +281,16 @@ def test_the_default_is_a_file_of_the_user_and_one_without_keys_has_none() -> No
     assert open_ledger(settings) is None
 
 
+def test_a_password_on_the_command_line_is_worth_a_warning() -> None:
+    url = "postgresql://me:secret@h/db"
+    assert "password" in agent_settings(ledger=url).notes[-1]
+    quiet = load_settings({}, {"HOME": "/", "BUILDKITE_AGENT_TOKEN": "t", "PIPESEAL_AGENT_LEDGER": url})
+    assert (quiet.ledger, quiet.notes) == (url, ())
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"token": "t", "ledger": ""}, {})
+    assert caught.value.code == "config.value"
+
+
 def test_the_setting_chooses(path: Path, url: str) -> None:
     keys = {"verification_jwks_file": "/keys.json"}
     for where, kind in ((str(path), SqliteLedger), (url, PostgresLedger)):

@@ -6,7 +6,6 @@ and from the operator's settings. A job that is refused starts no process, makes
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import threading
@@ -19,12 +18,13 @@ from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.decisions import DecisionLog
-from pipeseal.agent.environment import JobEnvironment, render_environment_file
+from pipeseal.agent.environment import JobEnvironment
 from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.job_api.broker import Broker
 from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
 from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.job_control import SessionControl
+from pipeseal.agent.job_files import access_variables, write_job_files
 from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.ledger.ledger import Ledger
@@ -254,10 +254,10 @@ class JobRun:
             _check_supported(decision)
             plan = self._plan(decision, access)
             environment = plan.environment
-            files = _write_files(plan, scratch.folder)
+            files = write_job_files(plan, scratch.folder)
             now = self._context.clock.now()
             started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
-            asked = {**self._context.base, **files, **_job_access(environment.values)}
+            asked = {**self._context.base, **files, **access_variables(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
         except VerificationError as error:
             scratch.close()
@@ -520,26 +520,6 @@ def _check_supported(approved: ApprovedJob) -> None:
             "the step's checkout wants an SSH key that the server keeps, and this agent uses only its own",
             evidence={"ssh_secret": approved.checkout.ssh_secret},
         )
-
-
-def _write_files(plan: JobPlan, folder: Path) -> dict[str, str]:
-    """Write the files that a job's variables name: the variables as they were sent, and free text of the server."""
-    server = plan.environment.server
-    lines, members = folder / "environment", folder / "environment.json"
-    lines.write_text(render_environment_file(server), encoding="utf-8", errors="surrogateescape")
-    members.write_text(json.dumps(server), encoding="utf-8")
-    files = {"BUILDKITE_ENV_FILE": str(lines), "BUILDKITE_ENV_JSON_FILE": str(members)}
-    for name, text in plan.texts.items():
-        path = folder / f"text-{name}"
-        path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-        files[name] = str(path)
-    return files
-
-
-def _job_access(values: Mapping[str, str]) -> dict[str, str]:
-    """Who the job is, and how to ask the server about it."""
-    names = ("BUILDKITE_JOB_ID", "BUILDKITE_AGENT_ENDPOINT", "BUILDKITE_AGENT_ACCESS_TOKEN")
-    return {name: values[name] for name in names}
 
 
 def _already_stopped() -> threading.Event:
