@@ -244,6 +244,17 @@ def test_steps_are_signed_and_bound(tmp_path: Path, keys: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("no_bindings", "secrets"), [(False, ["own", "shared"]), (True, ["own"])])
+def test_secrets_of_the_pipeline_are_signed_into_its_steps(
+    tmp_path: Path, keys: Path, no_bindings: bool, secrets: list[str]
+) -> None:
+    text = "secrets: [shared]\nsteps:\n  - command: make\n    secrets: [own]\n"
+    (pipeline,), _ = dry_run(text, tmp_path, jwks_file=str(keys / "signing.json"), no_bindings=no_bindings)
+    step = pipeline["steps"][0]
+    assert [secret["key"] for secret in step["secrets"]] == secrets
+    assert "secrets" in step["signature"]["signed_fields"]
+
+
 def test_without_bindings_exactly_the_stock_fields_are_signed(tmp_path: Path, keys: Path) -> None:
     (pipeline,), said = dry_run(
         "env: {P: q}\nsteps: [{command: one, key: k}]",

@@ -250,6 +250,11 @@ class _Signing:
         """
         from pipeseal.signing.sign import sign_pipeline
 
+        if pipeline.secrets and not self._options.no_bindings:
+            from pipeseal.signing.merge import merge_pipeline_secrets
+
+            # A control plane may only hand out what is signed, so a step has to say by itself what it gets.
+            pipeline = merge_pipeline_secrets(pipeline)
         key, bindings, sealing = self._key, self._bindings, self._sealing
         if sealing is not None:
             from pipeseal.repository.pin import pin_plugins
