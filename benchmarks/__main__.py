@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -94,6 +95,8 @@ def main() -> int:
         if not _select([word]):
             parser.error(f"no row is called {word}; rows: {', '.join(ROWS)}")
     names = _select(arguments.rows)
+    # Servers, agents and databases end with the blocks that started them, so those must be left.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
     go, stock, buildbot = peers.find_go_peer(), *(find() for find in peers.SLOW.values())
     for peer in (go, stock, buildbot):
