@@ -26,7 +26,7 @@ from pipeseal.errors import PipesealError, Unavailable
 from tests.controlplane.running import Answer, Api, until
 from tests.controlplane.test_notify import Receiver
 from tests.controlplane.webhook_payloads import SECRET, encode, github_push, prove
-from tests.faults.invariants import Outcomes, check_build, numbered_lines, wait_for_end
+from tests.faults.invariants import Outcomes, check_build, numbered_lines
 
 PARENT, CHILD, HOOKED = "demo", "child", "hooked"
 _STEPS = {
@@ -306,6 +306,3 @@ class Agent:
             client.append_log(job_id, sequence, offset, len(chunk), compressed)
             offset += len(chunk)
         client.finish_job(job_id, FinishRequest(exit_status=str(status), finished_at="2026-01-01T00:00:01Z"))
-
-
-__all__ = ["Agent", "Life", "wait_for_end"]
