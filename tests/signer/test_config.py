@@ -115,6 +115,7 @@ def test_any_values_are_read_or_refused(values: dict[str, int | str]) -> None:
         (lambda home: (home / "policy.toml").chmod(0o666), "policy.permissions"),
         (lambda home: (home / "keys.json").chmod(0o666), "key.permissions"),
         (lambda home: (home / "signer.toml").unlink(), "signer.unreadable"),
+        (lambda home: (home / "gitconfig").chmod(0o666), "signer.permissions"),
         (lambda home: _write(home / "policy.toml", 'version = 1\nmode = "observe"\n'), "signer.observes"),
         (lambda home: _write(home / "policy.toml", "version = 1\n[[allow]]\nmode = 'observe'\n"), "signer.observes"),
         (lambda home: _write(home / "keys.json", (home / "signing.json").read_text()), "key.private"),
@@ -126,6 +127,8 @@ def test_a_signer_that_others_could_use_does_not_start(
 ) -> None:
     # L10, G08: the twin starts.
     shop = Workshop(tmp_path)
+    shop._write("gitconfig", "")
+    shop.configure(f'git-config = "{shop.home}/gitconfig"\n')
     assert SignerTrust(shop.config).current().key.kid == "signer"
     spoil(shop.home)
     with pytest.raises(PipesealError) as refused:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipeseal.agentapi.job import parse_job
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, VerificationError, render_error
+from pipeseal.pipeline.expand import interpolate_pipeline
+from pipeseal.pipeline.parse import parse_pipeline
 from pipeseal.pipeline.steps import CommandStep
+from pipeseal.signer.judge import verify_upload
+from pipeseal.signer.sign import variables_of
 from pipeseal.signing.seal.envelope import VARIABLE, ResolvedPlugin
 from tests.agent.repositories import git
-from tests.signer.workshop import FILE, JOB, PIPELINE, PLUGIN, STRANGER, SUPERVISOR, UPLOAD, Workshop
+from tests.signer.workshop import FILE, JOB, PIPELINE, PLUGIN, STRANGER, SUPERVISOR, UPLOAD, Workshop, local_facts
 
 ODD = """\
 steps:
@@ -181,6 +189,56 @@ def test_what_the_server_chose_never_becomes_part_of_what_is_signed(tmp_path: Pa
         assert error.position is not None and (error.position.source, error.position.line) == (FILE, 4)
         assert error.message.split(": ", 1)[1].startswith(f"{name} ") and "$$" in error.help
         assert f"{FILE}:4:" in render_error(error)
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A signer with a constant."""
+    return Workshop(tmp_path_factory.mktemp("gold"), settings='constants = { TIER = "gold" }\n')
+
+
+INFORMATIONAL = [
+    "BUILDKITE_MESSAGE", "BUILDKITE_BUILD_NUMBER", "BUILDKITE_BUILD_URL", "BUILDKITE_BUILD_AUTHOR",
+    "BUILDKITE_SOURCE", "BUILDKITE_PIPELINE_NAME", "BUILDKITE_PIPELINE_DEFAULT_BRANCH", "BUILDKITE_RETRY_COUNT",
+    "BUILDKITE_STEP_ID", "BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_PULL_REQUEST_BASE_BRANCH",
+    "BUILDKITE_UNBLOCKER", "BUILDKITE_CLUSTER_ID",
+]  # fmt: skip
+PIECES = [*(form for name in [*INFORMATIONAL, "TIER", "BUILDKITE_COMMIT", "BUILDKITE_BRANCH", "OWN"]
+            for form in (f"${name}", f"${{{name}}}", f"${{{name}:-x}}", f"${{{name}-x}}", f"${{{name}:0:3}}",
+                         f"${{{name}?}}", f"$${name}", f"${{TIER:-${name}}}", f"${{BUILDKITE_TAG:-${name}}}")),
+          "text ", "$(x) "]  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from(INFORMATIONAL), st.sampled_from(["", "7", "evil", "main", "$(evil)"])),
+    st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_is_signed_is_no_function_of_what_the_server_says(
+    gold: Workshop, told: dict[str, str], text: str
+) -> None:
+    # The property behind G03 and G04: with other values, or with none, the outcome is the same.
+    def outcome(env: dict[str, str]) -> object:
+        job = gold.job(env=env)
+        for name in set(INFORMATIONAL) - env.keys():
+            job.document["env"].pop(name, None)
+        read = parse_job(json.dumps(job.document).encode())
+        working = gold.trust.current()
+        try:
+            upload = verify_upload(read, working.settings.rules, working.verification, local_facts(job))
+        except VerificationError as error:
+            # The policy stops it before anything is signed.
+            assert error.code in {"environment.value", "seal.attempts"}
+            return None
+        variables = variables_of(upload, {**upload.bindings, "BUILDKITE_COMMIT": gold.commit})
+        pipeline = parse_pipeline(json.dumps({"env": {"OWN": "o"}, "steps": [{"command": text, "label": text}]}))
+        try:
+            return interpolate_pipeline(pipeline, variables.values, check=variables.check)[0].steps
+        except MalformedInput as error:
+            return error.code
+
+    with_values, without = outcome(told), outcome({})
+    assert with_values is None or with_values == without
 
 
 @pytest.mark.parametrize("branch", ["a;reboot", "a$(reboot)", "a`b`", "-rf", "it's", "a&b", "<in", "#note", "a|b"])

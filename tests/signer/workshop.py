@@ -85,6 +85,7 @@ class Workshop:
             f"supervisors = [{supervisors}]\njobs = [{jobs}]\n"
         )
         self.configure(settings)
+        self.trust = SignerTrust(self.config)
         self.service = self.make_service()
 
     def _write(self, name: str, text: str) -> None:
@@ -282,7 +283,8 @@ def command_steps(steps: Iterable[Step]) -> list[CommandStep]:
 
 
 def local_facts(job: Job, now: float = NOW) -> LocalFacts:
-    return LocalFacts(job_id=job.id, agent_id="a", agent_name="uploader 1", now=now, tags=TAGS)
+    asked = job.request
+    return LocalFacts(job_id=job.id, agent_id=asked.agent_id, agent_name=asked.agent_name, now=now, tags=asked.tags)
 
 
 __all__ = ["FILE", "JOB", "NOW", "PIPELINE", "STRANGER", "SUPERVISOR", "UPLOAD", "Job", "Resolve", "Workshop"]

@@ -113,7 +113,7 @@ def sign_upload(
         )
     # 2. and 3.
     bindings = {**upload.bindings, _COMMIT: commit}
-    variables = _variables(upload, bindings)
+    variables = variables_of(upload, bindings)
     notes: list[str] = []
     if wanted.generated is not None:
         source = "the generated pipeline"
@@ -168,7 +168,13 @@ def sign_upload(
     return Signed(source=source, pipelines=tuple(texts), summaries=tuple(summaries), notes=tuple(notes))
 
 
-def _variables(upload: VerifiedUpload, bindings: Mapping[str, str]) -> ProvenVariables:
+def variables_of(upload: VerifiedUpload, bindings: Mapping[str, str]) -> ProvenVariables:
+    """The variables that the files of an upload may use.
+
+    Parameters:
+        upload: the step that uploads.
+        bindings: what its steps are bound to, with the commit that was verified.
+    """
     approved = upload.approved
     revision = upload.revision
     # What the repository was asked about, and nothing else of these four: that a seal names a branch only means that

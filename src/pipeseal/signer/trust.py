@@ -104,6 +104,9 @@ def load_signer(path: Path) -> Working:
     if (file := key_file(settings.key)) is not None:
         check_only_ours(file, "signer.permissions")
         check_not_readable(file)
+    if settings.git.file is not None:
+        # It can name programs that git runs, as the user who holds the key.
+        check_only_ours(settings.git.file, "signer.permissions")
     key = open_signing_key(settings.key, settings.key_id)
     if not key.kid:
         raise ConfigurationError(
