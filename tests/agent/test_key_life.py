@@ -41,7 +41,7 @@ def test_keys_are_rotated_ended_limited_and_revoked_under_a_running_agent(tmp_pa
         assert done.finish is not None
         ran = "it ran" in done.text.splitlines()
         assert ran == (outcome(done)[0] == "0"), done.text
-        return (done.finish.get("refusal") or {}).get("code", "")
+        return str((done.finish.get("refusal") or {}).get("code", ""))
 
     with fake_server(20) as server, agent_process(server, tmp_path, *place.flags("--skip-checkout")) as agent:
         assert code(old) == ""

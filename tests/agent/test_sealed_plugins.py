@@ -91,7 +91,8 @@ PLANTS = {
         git replace "$SEALED" HEAD
         """,
     "a hook of git": """
-        mkdir -p .git/hooks; printf '#!/bin/sh\\necho "echo evil plugin" > hooks/pre-command\\n' > .git/hooks/post-checkout
+        mkdir -p .git/hooks
+        printf '#!/bin/sh\\necho "echo evil plugin" > hooks/pre-command\\n' > .git/hooks/post-checkout
         chmod +x .git/hooks/post-checkout
         """,
 }
