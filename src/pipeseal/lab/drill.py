@@ -148,7 +148,7 @@ class Drill(Agents):
         self.must("attack" not in ran, f"{words}the attacker's program ran")
         if kind is not None:
             self.attempts += 1
-            self._must_be_alike(execution, self.twin(kind), words)
+            self.must_be_alike(execution, self.twin(kind), words)
             self._checked[Stops.NEVER.value] = None
         return execution
 
@@ -178,7 +178,8 @@ class Drill(Agents):
             ran=tuple(who for who in self.ground.ran(record.id) if who != "git"),
         )
 
-    def _must_be_alike(self, one: Execution, twin: Execution, words: str) -> None:
+    def must_be_alike(self, one: Execution, twin: Execution, words: str = "") -> None:
+        """Two executions have to be the same, but for what names the job itself."""
         names = (set(one.environment) | set(twin.environment)) - VOLATILE
         differ = sorted(
             name
