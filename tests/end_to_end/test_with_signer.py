@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +128,7 @@ print("LOADED", heavy + ours, len(sys.modules))
     assert done.stdout.splitlines()[-1].startswith("LOADED [] "), done.stdout
 
 
-def test_the_unit_of_the_signer_keeps_it_to_itself() -> None:
+def test_the_unit_of_the_signer_keeps_it_to_itself(tmp_path: Path) -> None:
     unit = (Path(__file__).resolve().parents[2] / "packaging/systemd/pipeseal-signer.service").read_text("utf-8")
     lines = [line for line in unit.splitlines() if line and not line.startswith("#")]
     for wanted in (
@@ -134,3 +136,9 @@ def test_the_unit_of_the_signer_keeps_it_to_itself() -> None:
         "CapabilityBoundingSet=", "LimitCORE=0", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "Type=notify",
     ):  # fmt: skip
         assert wanted in lines
+    if (analyze := shutil.which("systemd-analyze")) is None:
+        pytest.skip("systemd-analyze is not installed")
+    path = tmp_path / "pipeseal-signer.service"
+    path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit, flags=re.M), "utf-8")
+    done = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
