@@ -1,7 +1,7 @@
 """The property that covers most, against a real agent: what runs is a function of the sealed step and local settings.
 
-Any field of the honest answer is changed, added or removed: the job is refused before anything of it starts, or
-it runs exactly as its honest twin. The same of the plan alone, with many more changes, is in `tests/policy/test_plan.py`.
+Any field of the honest answer is changed, added or removed: the job is refused before anything of it starts, or it
+runs as its honest twin does. The same of the plan alone, with many more changes: `tests/policy/test_plan.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running a whole drill: two lanes, each with a ground, a server and agents of its own.
+"""Running a whole drill: three lanes, each with a ground, a server and agents of its own.
 
 Attacks on the agent's patience wait most of the time, and the others never: they share nothing, and run side by side.
 """
@@ -19,8 +19,8 @@ from pipeseal.lab.scenario import Scenario
 if TYPE_CHECKING:
     from pipeseal.lab.own_agent import OwnAgent
 
-# Groups that wait.
-PATIENT = frozenset("J")
+# Groups of the lanes; the last one has all others.
+LANES = (frozenset("J"), frozenset("EGL"))
 
 
 def run_all(
@@ -44,7 +44,8 @@ def run_all(
     if own is not None:
         chosen = [replace(scenario, play=None) for scenario in chosen if scenario.attempts is not None]
     futures: dict[str, Future[Result]] = {scenario.id: Future() for scenario in chosen}
-    lanes = [[scenario for scenario in chosen if (scenario.group in PATIENT) is patient] for patient in (False, True)]
+    lanes = [[scenario for scenario in chosen if scenario.group in groups] for groups in LANES]
+    lanes.append([scenario for scenario in chosen if not any(scenario.group in groups for groups in LANES)])
     results: list[Result] = []
     with ThreadPoolExecutor(len(lanes)) as pool:
         running = [
