@@ -17,6 +17,8 @@ from pipeseal.repository.git_config import GitConfig
 from pipeseal.repository.names import is_full_object_id, parse_revision
 
 MAX_FILE_BYTES = 4 << 20
+# The first fetch of a repository brings the whole history of a branch.
+GIT_SECONDS = 600.0
 MAX_PATH_CHARACTERS = 1024
 HEAD = "HEAD"
 # So many paths are asked for at once; a command line has room for that.
@@ -69,7 +71,7 @@ class RepositoryClone:
         self._path = folder / f"{_NOT_IN_A_NAME.sub('-', repository).strip('-')[:80]}-{digest}"
         self._repository = repository
         self._config = config
-        self._git = PlainGit(self._path, config=config)
+        self._git = PlainGit(self._path, config=config, timeout_seconds=GIT_SECONDS)
         self._lock = threading.Lock()
 
     def verify_commit(self, revision: Revision) -> VerifiedCommit:

@@ -32,7 +32,7 @@ from pipeseal.signerapi.messages import (
 REQUEST_SECONDS: Final = 20.0
 # Jobs may be broken, or worse: so many of their requests at a time, and supervisors are never made to wait for them.
 MAX_JOB_CONNECTIONS: Final = 16
-MAX_SUPERVISOR_CONNECTIONS: Final = 256
+MAX_SUPERVISOR_CONNECTIONS: Final = 64
 _MODE: Final = 0o660
 # struct ucred (unix(7)): pid, uid, gid.
 _CREDENTIALS: Final = struct.Struct("3i")
