@@ -134,6 +134,6 @@ def _publish(uri: str, key_id: str, file: Path | None) -> None:
     write_key_file(file, text)
     click.echo(f"Wrote the public key of {uri}: {key.alg}, key id {key.kid}, thumbprint {key.thumbprint}\n")
     click.echo("Next:")
-    named = f"\n                    signing-jwks-key-id=\"{key_id}\"" if key_id else ""
+    named = f'\n                    signing-jwks-key-id="{key_id}"' if key_id else ""
     click.echo(f'  1. on uploaders   signing-jwks-file="{uri}"{named}')
     click.echo(f'  2. on all agents  verification-jwks-file="{file.absolute()}"')
