@@ -7,7 +7,7 @@ none of this: it compares what was signed and builds the process environment its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeseal.controlplane.domain.build_origin import TRIGGERED_FROM
@@ -141,6 +141,28 @@ def job_environment(facts: JobFacts) -> dict[str, str]:
         else:
             env.pop(name, None)
     return env
+
+
+def variable_origins(facts: JobFacts) -> dict[str, tuple[str, str]]:
+    """All variables of a job with who set each, sorted by name.
+
+    Returns:
+        Name to value and `pipeline`, `build`, `step`, `checkout`, `agent` (by its tags) or `server`.
+    """
+    # What stands there when nobody else says anything is the server's, whatever was said under its name.
+    own = job_environment(replace(facts, pipeline_env={}, build_env={}, step_env={}, checkout_env={}))
+    layers: tuple[tuple[str, Mapping[str, object]], ...] = (
+        ("agent", facts.agent_variables),
+        ("server", own),
+        ("checkout", facts.checkout_env),
+        ("step", facts.step_env),
+        ("build", facts.build_env),
+        ("pipeline", facts.pipeline_env),
+    )
+    return {
+        name: (value, next(speaker for speaker, names in layers if name in names))
+        for name, value in sorted(job_environment(facts).items())
+    }
 
 
 def artifact_paths(value: Any) -> str:

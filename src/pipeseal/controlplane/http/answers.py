@@ -145,6 +145,7 @@ class Job(TypedDict):
     step_key: str | None
     step: StepId
     group_key: str | None
+    depends_on: list[str] | None
     state: str
     reason: str | None
     build_url: str
@@ -220,9 +221,10 @@ class Build(TypedDict):
 
 
 class JobEnvironment(TypedDict):
-    """The variables that a job is sent with."""
+    """The variables that a job is sent with, and who set each."""
 
     env: dict[str, str]
+    set_by: dict[str, str]
 
 
 class JobLog(TypedDict):

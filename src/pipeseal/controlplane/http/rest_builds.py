@@ -155,12 +155,18 @@ async def _create_build(plane: ControlPlane, request: Request) -> Response:
         meta_data=body.meta_data or {},
     )
     number = await builds.create_build(plane, slug, new)
-    return render(await _read_build(plane, slug, number), 201)
+    return render(await read_build(plane, slug, number), 201)
 
 
-async def _read_build(plane: ControlPlane, slug: str, number: int, *, retried: bool = True) -> dict[str, Any]:
+async def read_build(plane: ControlPlane, slug: str, number: int, *, retried: bool = True) -> dict[str, Any]:
+    """A build with its jobs, as everybody who may see all of it gets it.
+
+    Raises:
+        MalformedInput: `request.not_found`.
+    """
+
     def look(tx: Transaction) -> dict[str, Any]:
-        build, pipeline = _find(tx, slug, number)
+        build, pipeline = find_build(tx, slug, number)
         shape = build_shape(
             plane,
             build,
@@ -175,7 +181,12 @@ async def _read_build(plane: ControlPlane, slug: str, number: int, *, retried: b
     return await plane.database.read(look)
 
 
-def _find(tx: Transaction, slug: str, number: int) -> tuple[Row, Row]:
+def find_build(tx: Transaction, slug: str, number: int) -> tuple[Row, Row]:
+    """A build and its pipeline.
+
+    Raises:
+        MalformedInput: `request.not_found`.
+    """
     build = build_store.find_build(tx, slug, number)
     pipeline = build_store.find_pipeline(tx, slug)
     if build is None or pipeline is None:
@@ -188,11 +199,11 @@ async def _show_build(plane: ControlPlane, request: Request) -> Response:
     seconds = read_number(request, "wait", 0, most=MAX_WAIT)
     retried = _flag(request, "include_retried_jobs", True)
     seen = request.headers.get("if-none-match", "")
-    build, _ = await plane.database.read(lambda tx: _find(tx, slug, number))
+    build, _ = await plane.database.read(lambda tx: find_build(tx, slug, number))
     deadline = asyncio.get_running_loop().time() + seconds
     with plane.events.listen(build_topic(build["id"])) as event:
         while True:
-            shape = msgspec.json.encode(shown(request, await _read_build(plane, slug, number, retried=retried)))
+            shape = msgspec.json.encode(shown(request, await read_build(plane, slug, number, retried=retried)))
             tag = f'"{hashlib.sha256(shape).hexdigest()[:32]}"'
             if tag != seen:
                 return Response(shape, headers={"ETag": tag}, media_type="application/json")
@@ -207,20 +218,25 @@ async def _show_build(plane: ControlPlane, request: Request) -> Response:
 async def _cancel_build(plane: ControlPlane, request: Request) -> Response:
     slug, number = request.path_params["slug"], request.path_params["number"]
     await builds.cancel_build(plane, slug, number)
-    return render(await _read_build(plane, slug, number))
+    return render(await read_build(plane, slug, number))
 
 
 async def _rebuild(plane: ControlPlane, request: Request) -> Response:
     slug = request.path_params["slug"]
     number = await builds.rebuild(plane, slug, request.path_params["number"])
-    return render(await _read_build(plane, slug, number), 201)
+    return render(await read_build(plane, slug, number), 201)
 
 
-async def _read_job(plane: ControlPlane, request: Request, job_id: str) -> dict[str, Any]:
+async def read_job(plane: ControlPlane, request: Request, job_id: str) -> dict[str, Any]:
+    """A job of the build that the path names, as everybody who may see all of it gets it.
+
+    Raises:
+        MalformedInput: `request.not_found`.
+    """
     slug, number = request.path_params["slug"], request.path_params["number"]
 
     def look(tx: Transaction) -> dict[str, Any]:
-        build, pipeline = _find(tx, slug, number)
+        build, pipeline = find_build(tx, slug, number)
         row = pages.job_of_build(tx, build["id"], job_id)
         if row is None:
             raise not_found("such job")
@@ -231,13 +247,16 @@ async def _read_job(plane: ControlPlane, request: Request, job_id: str) -> dict[
 
 
 async def _show_job(plane: ControlPlane, request: Request) -> Response:
-    return render(shown(request, await _read_job(plane, request, request.path_params["job_id"])))
+    return render(shown(request, await read_job(plane, request, request.path_params["job_id"])))
 
 
 async def _show_environment(plane: ControlPlane, request: Request) -> Response:
-    job = await _read_job(plane, request, request.path_params["job_id"])
+    job = await read_job(plane, request, request.path_params["job_id"])
     read = read_pipeline_environment if is_stranger(request) else read_environment
-    return render(shown(request, {"env": await read(plane, job["id"])}))
+    origins = await read(plane, job["id"])
+    env = {name: value for name, (value, _) in origins.items()}
+    set_by = {name: speaker for name, (_, speaker) in origins.items()}
+    return render(shown(request, {"env": env, "set_by": set_by}))
 
 
 async def _unblock(plane: ControlPlane, request: Request) -> Response:
@@ -247,16 +266,16 @@ async def _unblock(plane: ControlPlane, request: Request) -> Response:
     # Whoever is signed in is known; a program may say for whom it asks.
     known = Unblocker(reader.id, reader.name) if reader.kind == "account" else read_unblocker(body.unblocker or "")
     await act_on_job.unblock_job(plane, slug, number, job_id, body.fields or {}, unblocker=known)
-    return render(await _read_job(plane, request, job_id))
+    return render(await read_job(plane, request, job_id))
 
 
 async def _retry(plane: ControlPlane, request: Request) -> Response:
     slug, number, job_id = (request.path_params[name] for name in ("slug", "number", "job_id"))
-    return render(await _read_job(plane, request, await act_on_job.retry_job(plane, slug, number, job_id)))
+    return render(await read_job(plane, request, await act_on_job.retry_job(plane, slug, number, job_id)))
 
 
 async def _show_log(plane: ControlPlane, request: Request) -> Response:
-    job = await _read_job(plane, request, request.path_params["job_id"])
+    job = await read_job(plane, request, request.path_params["job_id"])
     if job["type"] != "script":
         raise not_found("log of this kind of job")
     as_text = request.url.path.endswith(".txt") or "text/plain" in request.headers.get("accept", "")

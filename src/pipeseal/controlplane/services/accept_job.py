@@ -12,7 +12,13 @@ from pipeseal.agentapi.messages import JobAssignment
 from pipeseal.clock import render_timestamp
 from pipeseal.controlplane.domain.agents import Rules, matches, meta_data_variables
 from pipeseal.controlplane.domain.build_origin import decode_origin
-from pipeseal.controlplane.domain.environment import JobFacts, artifact_paths, checkout_variables, job_environment
+from pipeseal.controlplane.domain.environment import (
+    JobFacts,
+    artifact_paths,
+    checkout_variables,
+    job_environment,
+    variable_origins,
+)
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.tokens import derive_job_token, digest_token
 from pipeseal.controlplane.domain.unblocker import decode_unblocker
@@ -117,28 +123,69 @@ def _read_rows(tx: Transaction, job: Row) -> _Rows:
     return _Rows(job, step, upload, build, pipeline, group, rebuilt_from, unblocked_by)
 
 
-async def read_environment(plane: ControlPlane, job_id: str) -> dict[str, str]:
-    """The variables that a script job is sent with, or would be; nothing of its agent is in them before it has one.
+class SentJob:
+    """What the agent of a script job is sent, or would be; nothing of its agent is in it before it has one.
+
+    Parameters:
+        content: the step's JSON as it was uploaded.
+        pipeline_env: variables of the upload that the step came with.
+    """
+
+    __slots__ = ("_holder", "_plane", "_rows", "content", "pipeline_env")
+
+    def __init__(self, plane: ControlPlane, rows: _Rows, holder: _Holder) -> None:
+        self._plane = plane
+        self._rows = rows
+        self._holder = holder
+        self.content: str = rows.step["content"]
+        self.pipeline_env = msgspec.json.decode(rows.upload["env"], type=dict[str, str])
+
+    @property
+    def repository(self) -> str:
+        """The repository's URL."""
+        return str(self._rows.pipeline["repository"])
+
+    def environment(self) -> dict[str, str]:
+        """The job's variables.
+
+        Raises:
+            MalformedInput, VerificationError: the step is not what it was when it was uploaded.
+        """
+        return job_environment(self._facts())
+
+    def origins(self) -> dict[str, tuple[str, str]]:
+        """The job's variables with who set each, see `variable_origins`."""
+        return variable_origins(self._facts())
+
+    def _facts(self) -> JobFacts:
+        return _facts(self._plane, self._rows, _step(self._rows), self._holder)
+
+
+def find_sent(tx: Transaction, plane: ControlPlane, job_id: str) -> SentJob | None:
+    """What a script job is sent with; None when there is no such job."""
+    job = job_store.find_job(tx, job_id)
+    if job is None or job["kind"] != "script":
+        return None
+    agent = None if job["agent_id"] is None else agent_store.find_agent(tx, job["agent_id"])
+    holder = _Holder("", "", frozenset())
+    if agent is not None:
+        tags = msgspec.json.decode(agent["tags"], type=frozenset[tuple[str, str]])
+        holder = _Holder(agent["id"], agent["name"], tags)
+    return SentJob(plane, _read_rows(tx, job), holder)
+
+
+async def read_environment(plane: ControlPlane, job_id: str) -> dict[str, tuple[str, str]]:
+    """The variables that a script job is sent with, or would be, with who set each.
+
+    Nothing of its agent is in them before it has one.
 
     Raises:
         MalformedInput: `request.not_found`.
     """
-
-    def look(tx: Transaction) -> tuple[_Rows, Row | None]:
-        job = job_store.find_job(tx, job_id)
-        if job is None or job["kind"] != "script":
-            raise not_found("environment of such a job")
-        agent = None if job["agent_id"] is None else agent_store.find_agent(tx, job["agent_id"])
-        return _read_rows(tx, job), agent
-
-    rows, agent = await plane.database.read(look)
-    if agent is None:
-        holder = _Holder("", "", frozenset())
-    else:
-        tags = msgspec.json.decode(agent["tags"], type=frozenset[tuple[str, str]])
-        holder = _Holder(agent["id"], agent["name"], tags)
-    size = len(rows.step["content"])
-    return await run_sized(size, lambda: job_environment(_facts(plane, rows, _step(rows), holder)))
+    sent = await plane.database.read(lambda tx: find_sent(tx, plane, job_id))
+    if sent is None:
+        raise not_found("environment of such a job")
+    return await run_sized(len(sent.content), sent.origins)
 
 
 @dataclass(frozen=True, slots=True)

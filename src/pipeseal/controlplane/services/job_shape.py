@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeseal.controlplane.domain.agents import Rules
+from pipeseal.controlplane.domain.dependencies import Dependency
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.unblocker import decode_unblocker
 from pipeseal.controlplane.services.build_shape import organization_url, time_text
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
 
 _RULES = msgspec.json.Decoder(Rules)
+_DEPENDENCIES = msgspec.json.Decoder(list[Dependency])
 
 
 class _StepContent(msgspec.Struct):
@@ -33,6 +35,7 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "step_key": row["step_key"] or None,
         "step": {"id": row["step_id"]},
         "group_key": row["group_key"] or None,
+        "depends_on": _depends_on(row["depends_on"]),
         "state": row["state"],
         "reason": row["reason"] or None,
         "build_url": build_url,
@@ -86,6 +89,11 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "retry_type": row["retry_kind"],
     }
     return shape
+
+
+def _depends_on(text: str | None) -> list[str] | None:
+    """Keys of the steps that a step names; None when it names none, and waits for the `wait` before it."""
+    return None if text is None else [dependency.step for dependency in _DEPENDENCIES.decode(text)]
 
 
 def _unblocker(text: str | None) -> dict[str, str | None] | None:

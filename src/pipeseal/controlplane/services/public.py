@@ -68,8 +68,8 @@ async def set_visibility(plane: ControlPlane, slug: str, visibility: str, *, pas
     await plane.database.write(change)
 
 
-async def read_pipeline_environment(plane: ControlPlane, job_id: str) -> dict[str, str]:
-    """The variables of a job that its pipeline and its step set, as they were uploaded.
+async def read_pipeline_environment(plane: ControlPlane, job_id: str) -> dict[str, tuple[str, str]]:
+    """The variables of a job that its pipeline and its step set, as they were uploaded, with which of the two it was.
 
     Values of names that are hidden in logs are hidden here too. The seal is left out: it names secrets and agents.
 
@@ -87,5 +87,7 @@ async def read_pipeline_environment(plane: ControlPlane, job_id: str) -> dict[st
     step = msgspec.json.decode(content, type=_StepEnvironment).env or {}
     values = {**msgspec.json.decode(upload, type=dict[str, str]), **step}
     return {
-        name: _HIDDEN if is_secret_name(name) else value for name, value in sorted(values.items()) if name != VARIABLE
+        name: (_HIDDEN if is_secret_name(name) else value, "step" if name in step else "pipeline")
+        for name, value in sorted(values.items())
+        if name != VARIABLE
     }
