@@ -363,10 +363,12 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "config.value", "acquire-job runs one job, so it cannot go with spawn", help="leave out one of the two"
         )
-    if values["signer_socket"] and values["signing_jwks_file"]:
+    keys = ("signing-jwks-file", "signing-aws-kms-key", "signing-gcp-kms-key")
+    beside = next((name for name in keys if values[name.replace("-", "_")]), "")
+    if values["signer_socket"] and beside:
         raise ConfigurationError(
             "config.value",
-            "signer-socket and signing-jwks-file contradict each other: jobs could read that key",
+            f"signer-socket and {beside} contradict each other: jobs could use that key",
             help="keep one of the two",
         )
     for pair in values["git_submodule_clone_config"]:

@@ -73,7 +73,9 @@ class Uploads:
         )
         words = ["signer", "--config", str(self.folder / "signer.toml"), "--socket", str(self.socket)]
         self.drill.actors.start(SIGNER, words, ready="listening at")
-        self.drill.start_agent(AGENT, {"signer-socket": str(self.socket)}, policy)
+        # Somebody's own settings may name a key, which contradicts a signer.
+        keys = dict.fromkeys(("signing-jwks-file", "signing-aws-kms-key", "signing-gcp-kms-key"), "")
+        self.drill.start_agent(AGENT, {"signer-socket": str(self.socket), **keys}, policy)
 
     @staticmethod
     def _write(path: Path, text: str) -> None:
