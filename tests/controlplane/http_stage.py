@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 from typing import Any
 
@@ -10,6 +11,7 @@ from pipeseal.controlplane.http.graphql import GET_PIPELINE
 from pipeseal.controlplane.http.openapi.document import described_operations
 from pipeseal.controlplane.http.openapi.operation import Proof
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
+from pipeseal.signing.keys.generate import generate_key_pair
 from tests.controlplane.job_side import announced, batch, build_of, create, path_of, upload
 from tests.controlplane.running import ORGANIZATION, FakeAgent, RunningServer
 
@@ -56,6 +58,8 @@ class Scene:
         self.schedule_id: str = api.rest("POST", f"/pipelines/{self.slug}/schedules", {"cronline": "@yearly"}).json[
             "id"
         ]
+        self.public_set: str = generate_key_pair("EdDSA", "").public_set
+        self.key_id: str = api.rest("POST", "/keys", {"jwks": json.loads(self.public_set)}).json[0]["id"]
         hook = api.rest("POST", f"/pipelines/{self.slug}/webhooks", {"provider": "git"}).json
         self.webhook_id: str = hook["id"]
         self.webhook_secret: str = hook["secret"]
@@ -119,6 +123,7 @@ class Scene:
             "context": "note",
             "step": "one",
             "key": self.secret,
+            "key_id": self.key_id,
             "provider": "git",
             "token": self.webhook_token,
             **link,
@@ -162,5 +167,7 @@ def proper_body(key: str, scene: Scene) -> Any:
         "create_schedule": {"cronline": "@yearly"},
         "update_schedule": {"label": "new"},
         "create_webhook": {"provider": "github"},
+        "add_keys": {"jwks": json.loads(scene.public_set)},
+        "update_key": {"revoked": False},
         "execute_graphql": {"query": GET_PIPELINE, "variables": {"orgPipelineSlug": f"{ORGANIZATION}/{scene.slug}"}},
     }.get(operation.name)

@@ -67,7 +67,7 @@ _JOB_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
         # How it stands.
         "state", "reason", "unblockable", "created_at", "runnable_at", "scheduled_at", "started_at", "finished_at",
         "exit_status", "signal", "signal_reason", "soft_failed", "retried", "retried_in_job_id", "retries_count",
-        "retry_type",
+        "retry_type", "depends_on",
         # Where the rest of it is.
         "build_url", "web_url", "log_url", "raw_log_url", "log_bytes", "log_missing_bytes",
     ),
@@ -92,6 +92,11 @@ _ARTIFACT_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
     ),
     True,
 )  # fmt: skip
+_SIGNED_MEMBERS: Final[Mapping[str, View]] = {
+    **dict.fromkeys(("job_id", "signature", "payload", "withheld"), True),
+    "keys": dict.fromkeys(("id", "kid", "algorithm", "jwk", "revoked_at"), True),
+    "problem": {"code": True, "message": True},
+}
 _ANNOTATION_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
     (
         "id", "context", "style", "scope", "job_id", "priority", "body", "body_html", "created_at", "updated_at",
@@ -103,11 +108,11 @@ ITEMS: Final[tuple[Item, ...]] = (
     Item("the public pipelines", ("GET /pipelines", "GET /pipelines/{slug}"), _PIPELINE_MEMBERS),
     Item(
         "build pages: builds with their jobs, and the name and version of the agents that ran them",
-        ("GET /pipelines/{slug}/builds", f"GET {_BUILD}"),
+        ("GET /pipelines/{slug}/builds", f"GET {_BUILD}", f"GET {_BUILD}/events"),
         _BUILD_MEMBERS,
     ),
     Item("one job", (f"GET {_JOB}",), _JOB_MEMBERS),
-    Item("build logs", (f"GET {_JOB}/log", f"GET {_JOB}/log.txt"), None),
+    Item("build logs", (f"GET {_JOB}/log", f"GET {_JOB}/log.txt", f"GET {_JOB}/log/stream"), None),
     Item(
         "artifacts: their names, sizes and checksums",
         (f"GET {_BUILD}/artifacts", f"GET {_JOB}/artifacts", f"GET {_JOB}/artifacts/{{artifact_id}}"),
@@ -120,10 +125,16 @@ ITEMS: Final[tuple[Item, ...]] = (
         _ANNOTATION_MEMBERS,
     ),
     Item(
+        "signatures of steps, the public keys they name, and what they cover where all of that can be read here "
+        "anyway",
+        (f"GET {_BUILD}/signed-steps", f"GET {_JOB}/signed-step"),
+        _SIGNED_MEMBERS,
+    ),
+    Item(
         "environment configuration from the pipeline: variables that the uploaded pipeline and the step set; values "
         "of names that are hidden in logs are hidden here too",
         (f"GET {_JOB}/env",),
-        {"env": True},
+        {"env": True, "set_by": True},
     ),
 )  # fmt: skip
 _BY_ENDPOINT: Final = {endpoint: item for item in ITEMS for endpoint in item.endpoints}

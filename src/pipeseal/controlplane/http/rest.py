@@ -21,6 +21,8 @@ from pipeseal.controlplane.http.rest_bodies import NewPipeline, OrganizationChan
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
 from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
 from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
+from pipeseal.controlplane.http.rest_stream import STREAM_ENDPOINTS
+from pipeseal.controlplane.http.rest_trust import TRUST_ENDPOINTS
 from pipeseal.controlplane.http.scopes import NEEDED
 from pipeseal.controlplane.http.shapes import agent_shape, organization_shape, pipeline_shape
 from pipeseal.controlplane.services import pipelines
@@ -160,9 +162,11 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/pipelines/{slug}", _show_pipeline),
     ("PATCH", "/pipelines/{slug}", _update_pipeline),
     *BUILD_ENDPOINTS,
+    *STREAM_ENDPOINTS,
     *ARTIFACT_ENDPOINTS,
     *SCHEDULING_ENDPOINTS,
     *MEMBER_ENDPOINTS,
+    *TRUST_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),

@@ -55,6 +55,7 @@ _NAMES = {
     "webhook_id": "Id of the webhook.",
     "member_id": "Id of the member.",
     "token_id": "Id of the token, the beginning of its digest.",
+    "key_id": "Thumbprint of the key (RFC 7638).",
     "context": "Context of the annotation.",
     "step": "Id or key of the step.",
     "key": "Name of the secret.",

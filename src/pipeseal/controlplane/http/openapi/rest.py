@@ -7,10 +7,13 @@ from typing import Any
 from pipeseal.controlplane.http import answers as shown
 from pipeseal.controlplane.http import rest_bodies as sent
 from pipeseal.controlplane.http import rest_members as members
+from pipeseal.controlplane.http import rest_trust as trust
 from pipeseal.controlplane.http.openapi.operation import FLAG, TEXT, Answer, Operation, Parameter, Proof, whole
 from pipeseal.controlplane.http.paging import MAX_PAGE
 from pipeseal.controlplane.http.rest import ORGANIZATION
 from pipeseal.controlplane.http.rest_builds import MAX_WAIT
+from pipeseal.controlplane.http.rest_stream import CONTENT_TYPE, MAX_STREAM_SECONDS
+from pipeseal.controlplane.services import signed_steps
 from pipeseal.controlplane.services.schedules import ScheduleFields
 
 _BODY = (413, 422)
@@ -33,6 +36,7 @@ _BUILDS = (
     _RETRIED,
 )
 _STATE = (Parameter("state", "Which ones: new, finished or error.", TEXT),)
+_STREAM = Parameter("wait", "Seconds for which the stream goes on; 0: what is there.", whole(MAX_STREAM_SECONDS))
 _RANGE = Parameter("Range", "Which bytes.", TEXT, header=True)
 _GONE = Answer("Done.")
 
@@ -137,6 +141,14 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
         },
         parameters=(_WAIT, _RETRIED, Parameter("If-None-Match", "The `ETag` that is known.", TEXT, header=True)),
     ),
+    f"GET {_BUILD}/events": _get(
+        "stream_build",
+        "A build with its jobs, then what changes, as server-sent events.",
+        None,
+        (422,),
+        answers={200: Answer("Events `build` and `end`.", media_type=CONTENT_TYPE)},
+        parameters=(_STREAM,),
+    ),
     f"PUT {_BUILD}/cancel": _change("cancel_build_by_number", "Cancel a build.", shown.Build),
     f"PUT {_BUILD}/rebuild": _change("rebuild", "Make a build of the same commit.", shown.Build, status=201),
     f"GET {_JOB}": _get("show_job", "One job.", shown.Job),
@@ -166,6 +178,18 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
             Parameter("wait", "With `offset`: seconds to wait for more.", whole(MAX_WAIT)),
         ),
     ),
+    f"GET {_JOB}/log/stream": _get(
+        "stream_log",
+        "A job's log as server-sent events: what is there, then what is added.",
+        None,
+        (422,),
+        answers={200: Answer("Events `log` and `end`; ids are offsets in bytes.", media_type=CONTENT_TYPE)},
+        parameters=(
+            _STREAM,
+            Parameter("offset", "First byte of interest.", whole(2**53)),
+            Parameter("Last-Event-ID", "The id of the last event that came.", TEXT, header=True),
+        ),
+    ),
     f"PUT {_JOB}/unblock": _change(
         "unblock", "Let a block or input step pass.", shown.Job, _BODY, body=sent.UnblockBody, optional_body=True
     ),
@@ -193,6 +217,29 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     ),
     f"GET {_BUILD}/annotations": _list("list_annotations", "Notes on a build.", shown.BuildAnnotation, (404,)),
     f"GET {_JOB}/annotations": _list("list_job_annotations", "Notes on a job.", shown.BuildAnnotation, (404,)),
+    f"GET {_BUILD}/signed-steps": _list(
+        "list_signed_steps",
+        "What readers check the signatures of a build's steps with.",
+        signed_steps.SignedStep,
+        (404,),
+    ),
+    f"GET {_JOB}/signed-step": _get(
+        "show_signed_step", "What readers check the signature of a job's step with.", signed_steps.SignedStep
+    ),
+    "GET /pipelines/{slug}/signing": _get(
+        "show_signing", "How signing stands in a pipeline.", signed_steps.SigningReport
+    ),
+    "GET /keys": _list("list_keys", "Public keys that steps are signed with.", signed_steps.SigningKey, (404,)),
+    "POST /keys": _change(
+        "add_keys", "Make public keys known.", list[signed_steps.SigningKey], _BODY, status=201, body=trust.NewKeys
+    ),
+    "PATCH /keys/{key_id}": _change(
+        "update_key", "Whether a key counts as revoked.", signed_steps.SigningKey, _BODY, body=trust.KeyChanges
+    ),
+    "DELETE /keys/{key_id}": _change("delete_key", "Forget a key."),
+    "GET /keys/{key_id}/steps": _list(
+        "list_key_uses", "Steps of recent builds whose signatures name a key.", signed_steps.KeyUse, (404,)
+    ),
     "GET /secrets": _list("list_secrets", "Secrets, without their values.", shown.SecretInfo, (404,)),
     "PUT /secrets/{key}": _change("set_secret", "Set a secret.", shown.SecretInfo, _BODY, body=sent.SecretValue),
     "DELETE /secrets/{key}": _change("delete_secret", "Remove a secret."),
