@@ -16,3 +16,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if peers_are_required():
             pytest.fail(f"{message} (PIPESEAL_REQUIRE_PEERS=1 demands it)", pytrace=False)
         pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded under `summary`: what they counted, whichever process they ran in."""
+    lines = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "summary"
+    ]
+    if lines:
+        terminalreporter.write_sep("=", "counted")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
