@@ -67,6 +67,13 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
 
 
 PLANTS = {
+    "a link to another clone": """
+        here=$PWD
+        cp -r . ../../evil
+        echo 'echo evil plugin' > ../../evil/hooks/pre-command
+        cd ../../evil && git -c user.name=x -c user.email=x@x commit -qam evil
+        rm -rf "$here" && ln -s "$PWD" "$here"
+        """,
     "a changed hook": "echo 'echo evil plugin' > hooks/pre-command",
     "a changed hook that the index hides": """
         git update-index --assume-unchanged hooks/pre-command

@@ -24,6 +24,7 @@ from benchmarks.peers import find_peer
 from pipeseal.cli.rest_client import RestClient
 from pipeseal.lab.lying_server import Job, Lie, LyingServer
 from pipeseal.lab.stage import GIT_ENVIRONMENT, Actors, run_git
+from pipeseal.pipeline.plugin_place import parse_place
 from tests.interop.reaper import Reaper
 from tests.interop.scenario import OURS, STOCK, Scenario
 
@@ -361,8 +362,9 @@ class Installation:
                 _commit(made)
             for agent in agents:
                 place = self.folder / "plugins" / agent / re.sub(r"[^A-Za-z0-9]+", "-", source)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(made)
+                shutil.copytree(made, place)
+                # A clone says where it is from, and ours looks.
+                run_git(place, "config", "remote.origin.url", parse_place(source).repository)
 
 
 def wait_for_build(

@@ -87,6 +87,9 @@ def fetch_plugin(
     """
     place = plugin.place
     target = plugins_path / (place.folder_name if sealed is None else f"{place.folder_name}-{sealed.commit[:12]}")
+    if target.is_symlink():
+        # Made by something that ran here: where it leads to is nobody's clone.
+        target.unlink()
     if fresh and target.exists():
         shutil.rmtree(target)
     if sealed is not None and target.exists():
