@@ -111,6 +111,12 @@ def test_several_documents_are_signed_in_one_call(tmp_path: Path) -> None:
     assert [step.command for step in shop.upload()] == ["one", "b one"]
 
 
+def test_secrets_of_the_pipeline_are_signed_into_its_steps(tmp_path: Path) -> None:
+    text = "secrets: [shared]\nsteps:\n  - command: make\n    secrets: [own]\n"
+    (step,) = Workshop(tmp_path, {FILE: text}).upload()
+    assert [secret.key for secret in step.secrets] == ["own", "shared"]
+
+
 def test_conditions_skip_nothing_and_triggers_are_said_to_be_unsigned(tmp_path: Path) -> None:
     # G05: what changed would be measured against something that whoever asks could name. G14: triggers.
     text = "steps: [{command: a, if_changed: docs/**}, {trigger: deploy, if_changed: x}, wait, {block: go}]"

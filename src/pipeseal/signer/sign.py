@@ -24,6 +24,7 @@ from pipeseal.signer.variables import ProvenVariables
 from pipeseal.signerapi.messages import Signed
 from pipeseal.signing.bindings import SEAL
 from pipeseal.signing.keys.signing_key import SigningKey
+from pipeseal.signing.merge import merge_pipeline_secrets
 from pipeseal.signing.seal.envelope import BuildFacts, ResolvedPlugin
 from pipeseal.signing.seal.make import Sealing
 from pipeseal.signing.sign import sign_pipeline, walk_steps
@@ -124,7 +125,7 @@ def sign_upload(
         pipelines = list(_documents(file.data, source, variables))
         if not pipelines:
             raise MalformedInput("yaml.empty", f"{source} has no YAML document in it")
-    pipelines = [_without_conditions(pipeline, notes) for pipeline in pipelines]
+    pipelines = [merge_pipeline_secrets(_without_conditions(pipeline, notes)) for pipeline in pipelines]
     for pipeline in pipelines:
         notes += [f"warning: {warning}" for warning in pipeline.warnings]
     # 4.
