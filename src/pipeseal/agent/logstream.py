@@ -16,7 +16,7 @@ from typing import Protocol
 from pipeseal.errors import PipesealError
 
 # How fast the first chunks go out: a person who watches sees the beginning at once, a long job costs few requests.
-FIRST_INTERVAL_SECONDS = 0.005
+FIRST_INTERVAL_SECONDS = 0.05
 MAX_UPLOADERS = 3
 
 
