@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from pipeseal.controlplane.http.trust_texts import render_texts
 from pipeseal.controlplane.services.authenticate import not_found
 
 # Addresses that people visit. What they name need not exist: the page says so.
@@ -36,6 +37,8 @@ PAGES: Final = (
     "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}",
     "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}/{tab}",
 )
+# No page is below these: programs look there for what another server has, and get 404 and JSON.
+_FOR_PROGRAMS: Final = ("/v1/", "/v2/", "/v3/")
 ASSETS: Final = "/web/{name:path}"
 _SHELL: Final = "shell.html"
 _TYPES: Final = {
@@ -43,8 +46,10 @@ _TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
+    "json": "application/json",
 }
 # Scripts and styles come from files of this server alone, and no text becomes markup or script anywhere.
+# The one policy that may be made starts workers, from addresses that are written in `workers.js`.
 # https://www.w3.org/TR/CSP3/ and https://www.w3.org/TR/trusted-types/
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -60,7 +65,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "trusted-types pipeseal-workers",
     )
 )
 _HEADERS: Final = {
@@ -91,10 +96,14 @@ def load_assets() -> dict[str, Asset]:
             if entry.is_dir():
                 folders.append((entry, f"{prefix}{entry.name}/"))
             elif media_type is not None:
-                content = entry.read_bytes()
-                etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-                found[prefix + entry.name] = Asset(content, media_type, etag)
+                found[prefix + entry.name] = _asset(entry.read_bytes(), media_type)
+    for name, text in render_texts().items():
+        found[name] = _asset(text, _TYPES["json"])
     return found
+
+
+def _asset(content: bytes, media_type: str) -> Asset:
+    return Asset(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def page_routes() -> list[Route]:
@@ -119,6 +128,8 @@ class _Visited(Route):
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["path"].startswith(_FOR_PROGRAMS):
+            return Match.NONE, {}
         match, found = super().matches(scope)
         return (Match.NONE, {}) if match is Match.PARTIAL else (match, found)
 

@@ -95,7 +95,7 @@ _STEP: Final = msgspec.json.Decoder(_Step)
 _HEADER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-def _signature(content: str) -> StepSignature | None:
+def signature_of(content: str) -> StepSignature | None:
     """The signature of a step's JSON; None without one, and for one that does not even look like one."""
     try:
         found = _STEP.decode(content).signature
@@ -151,7 +151,7 @@ async def read_signed_steps(plane: ControlPlane, job_ids: Sequence[str], *, stra
             sent = find_sent(tx, plane, job_id)
             if sent is None:
                 continue
-            signature = _signature(sent.content)
+            signature = signature_of(sent.content)
             kid = key_id_of(signature.value) if signature is not None else ""
             if kid not in keys:
                 keys[kid] = [key_shape(row) for row in key_store.keys_called(tx, kid)] if kid else []
@@ -170,30 +170,40 @@ def _signed_step(job_id: str, found: _Found, *, stranger: bool) -> SignedStep:
     if found.signature is None:
         return step
     try:
-        payload, values = _payload(found.sent, found.signature)
+        sent = found.sent
+        step.payload = payload_of(
+            sent.content, found.signature, repository=sent.repository, environment=sent.environment()
+        )
     except (MalformedInput, VerificationError) as error:
         step.problem = Problem(error.code, error.message)
         return step
     if stranger:
-        step.withheld = _withheld(values, found.sent)
+        step.withheld = _withheld(step.payload["values"], sent)
         if step.withheld is not None:
-            return step
-    step.payload = payload
+            step.payload = None
     return step
 
 
-def _payload(sent: SentJob, signature: StepSignature) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """What the signature should cover, for the step, repository and variables that this server has."""
+def payload_of(
+    content: str, signature: StepSignature, *, repository: str, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """What a signature should cover, for a step, repository and variables: `{"alg": ..., "values": {...}}`.
+
+    Parameters:
+        content: the step's JSON.
+        environment: the job's variables.
+
+    Raises:
+        MalformedInput, VerificationError: it cannot be said, see `values_to_verify` and `render_payload`.
+    """
     from pipeseal.pipeline.commandstep import parse_command_step
     from pipeseal.signing.fields import values_to_verify
     from pipeseal.signing.payload import render_payload
 
-    step = parse_command_step(sent.content.encode())
-    values = values_to_verify(
-        step, signature.signed_fields, repository_url=sent.repository, environment=sent.environment()
-    )
+    step = parse_command_step(content.encode())
+    values = values_to_verify(step, signature.signed_fields, repository_url=repository, environment=environment)
     payload: dict[str, Any] = msgspec.json.decode(render_payload(signature.algorithm, values))
-    return payload, payload["values"]
+    return payload
 
 
 def _withheld(values: Mapping[str, Any], sent: SentJob) -> str | None:
@@ -276,7 +286,7 @@ async def read_uses(plane: ControlPlane, kid: str) -> list[KeyUse]:
 
     found = []
     for row in await plane.database.read(look):
-        signature = _signature(row["content"])
+        signature = signature_of(row["content"])
         if signature is not None and key_id_of(signature.value) == kid:
             step = row["key"] or row["label"] or "a step"
             found.append(KeyUse(row["slug"], row["number"], step, time_text(row["created_at"]) or ""))
@@ -350,7 +360,7 @@ async def read_report(plane: ControlPlane, slug: str) -> SigningReport:
         )
     kids: set[str] = set()
     for row in steps:
-        signature = _signature(row["content"])
+        signature = signature_of(row["content"])
         if signature is None:
             report.unsigned_steps += 1
             continue

@@ -1,0 +1,91 @@
+// Checking the steps of a build: gets what is needed from the server, and lets the worker judge it.
+import { ask, asStranger, may } from "../api.js";
+import { startWorker } from "../workers.js";
+import { keepFirst, readRing } from "./keyring.js";
+
+const PAGE = 100;
+// So many are checked unasked; more would be a long download for a question that nobody has asked.
+const UNASKED = 1000;
+
+let worker = null;
+let last = 0;
+const waiting = new Map();
+
+function start() {
+  worker = startWorker("trust");
+  worker.addEventListener("message", ({ data: { id, result } }) => {
+    waiting.get(id)?.(result);
+    waiting.delete(id);
+  });
+  worker.addEventListener("error", () => {
+    // It did not start, or broke: nothing is proved.
+    for (const settle of waiting.values()) settle(UNCHECKED);
+    waiting.clear();
+    worker = null;
+  });
+}
+
+const UNCHECKED = { state: "cannot_check", code: "page.worker", says: "this browser could not start the check", checks: [] };
+
+function judge(found, shown, ring) {
+  if (worker === null) start();
+  last += 1;
+  const id = last;
+  return new Promise((settle) => {
+    waiting.set(id, settle);
+    worker.postMessage({ id, found, shown, ring });
+  });
+}
+
+/** Where a build is: organisation and pipeline by the address, which is what the reader went to. */
+export function placeOf() {
+  const [organization, slug] = location.pathname.slice(1).split("/").map(decodeURIComponent);
+  return { organization, slug };
+}
+
+function shownOf(build, job) {
+  const { id, commit, branch, tag, pull_request } = build;
+  const { command, step_key, matrix } = job;
+  return { ...placeOf(), build: { id, commit, branch, tag, pull_request }, job: { command, step_key, matrix } };
+}
+
+/** How the step of one job stands: what `judge` says, with the `found` it was judged by. */
+export async function checkJob(build, job, { signal } = {}) {
+  const { organization, slug } = placeOf();
+  const found = await ask(`/pipelines/${encodeURIComponent(slug)}/builds/${build.number}/jobs/${job.id}/signed-step`, { signal });
+  return { ...(await decide(organization, [[found, job]], build))[0], found };
+}
+
+/**
+ * How the steps of a build stand: { results: Map(job id to result), more }, `more` being how many were left.
+ *
+ * `all`: also those beyond the first thousand. A job that the build shows and the server's list lacks is `missing`.
+ */
+export async function checkBuild(build, { signal, all = false } = {}) {
+  const { organization, slug } = placeOf();
+  const jobs = (build.jobs ?? []).filter((job) => job.type === "script");
+  const wanted = all ? jobs : jobs.slice(0, UNASKED);
+  const byId = new Map(wanted.map((job) => [job.id, job]));
+  const results = new Map();
+  for (let page = 1; results.size < wanted.length; page += 1) {
+    const found = await ask(`/pipelines/${encodeURIComponent(slug)}/builds/${build.number}/signed-steps?per_page=${PAGE}&page=${page}`, { signal });
+    const pairs = found.filter((one) => byId.has(one.job_id)).map((one) => [one, byId.get(one.job_id)]);
+    const decided = await decide(organization, pairs, build);
+    pairs.forEach(([, job], at) => results.set(job.id, decided[at]));
+    if (found.length < PAGE) break;
+  }
+  for (const job of wanted)
+    if (!results.has(job.id)) results.set(job.id, { state: "missing", code: "page.payload", says: "the server shows this job and delivers no step of it", checks: [] });
+  return { results, more: jobs.length - wanted.length };
+}
+
+async function decide(organization, pairs, build) {
+  const ring = readRing(organization);
+  const decided = await Promise.all(pairs.map(([found, job]) => judge(found, shownOf(build, job), ring)));
+  if (ring.fresh && decided.some((one) => one.signer?.how === "first")) {
+    const listed = may("read_pipelines") && !asStranger ? (await ask("/keys?per_page=100")).filter((key) => key.revoked_at === null) : [];
+    const used = decided.flatMap((one) => [one.signer, one.seal?.signer]).filter((one) => one?.how === "first");
+    await keepFirst(organization, [...listed, ...used].map(({ jwk }) => jwk));
+  }
+  return decided;
+}

@@ -1,0 +1,17 @@
+// Whose code did the checking, and how to check with other code.
+import { h } from "../dom.js";
+
+/** The line that stands wherever something was checked. */
+export function leopard() {
+  return h(
+    "p",
+    { class: "leopard" },
+    "This page checked signatures with code that came from ",
+    h("strong", null, location.host),
+    ". If you do not trust that server, check again with code from elsewhere: ",
+    h("a", { href: "/web/verify.html", download: "pipeseal-verify.html" }, "save the one-file verifier"),
+    ", or on a command line: ",
+    h("code", null, "pipeseal tool verify"),
+    ".",
+  );
+}
