@@ -57,12 +57,15 @@ class Server(AbstractContextManager["Server"]):
                 command, env=self._env, cwd=self.data.parent, stdout=sink, stderr=subprocess.STDOUT
             )
         said = ""
-        while READY not in said or not said.endswith("\n"):
-            if self.process.poll() is not None or time.monotonic() - start > READY_SECONDS:
-                self.__exit__(None, None, None)
-                raise CommandFailed(f"the server did not get ready: {said[-600:]}")
-            time.sleep(0.002)
-            said = log.read_text(encoding="utf-8", errors="replace")
+        try:
+            while READY not in said or not said.endswith("\n"):
+                if self.process.poll() is not None or time.monotonic() - start > READY_SECONDS:
+                    raise CommandFailed(f"the server did not get ready: {said[-600:]}")
+                time.sleep(0.002)
+                said = log.read_text(encoding="utf-8", errors="replace")
+        except BaseException:  # a signal too: nobody else would end the server
+            self.__exit__(None, None, None)
+            raise
         self.ready_seconds = time.monotonic() - start
         self.url = said.split(READY, 1)[1].split()[0]
         return self
