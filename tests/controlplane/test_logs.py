@@ -147,17 +147,19 @@ def test_what_never_came_is_marked_and_later_bytes_stay_in_place(running: Runnin
         ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
         ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
         ("bytes=10-", 416, b"", "bytes */10"),
-        ("bytes=5-2", 416, b"", "bytes */10"),
-        ("bytes=-", 416, b"", "bytes */10"),
-        ("lines=1-2", 416, b"", "bytes */10"),
-        ("bytes=0-1,4-5", 416, b"", "bytes */10"),
+        ("bytes=-0", 416, b"", "bytes */10"),
+        # What is not one range of bytes is as good as none. RFC 9110 14.2
+        ("bytes=5-2", 200, b"0123456789", None),
+        ("bytes=-", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
     ],
 )
-def test_ranges(running: RunningServer, header: str, status: int, body: bytes, content_range: str) -> None:
+def test_ranges(running: RunningServer, header: str, status: int, body: bytes, content_range: str | None) -> None:
     job = take(running)
     job.chunk(1, 0, b"0123456789")
     answer = running.api.rest("GET", log_path(job), headers={"Range": header})
-    assert (answer.status, answer.body, answer.headers["content-range"]) == (status, body, content_range)
+    assert (answer.status, answer.body, answer.headers.get("content-range")) == (status, body, content_range)
 
 
 def test_the_log_as_json_holds_any_bytes(running: RunningServer) -> None:

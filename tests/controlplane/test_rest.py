@@ -21,8 +21,8 @@ from pipeseal.controlplane.domain.build import BuildState
 from pipeseal.controlplane.domain.job import MOVES, JobState
 from pipeseal.controlplane.http.agent_api import TOKEN_PATH
 from pipeseal.controlplane.http.rest import ENDPOINTS
-from pipeseal.controlplane.services.plane import Settings
-from pipeseal.errors import MalformedInput, PipesealError, Unavailable
+from pipeseal.controlplane.services.plane import Settings, open_plane
+from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 from tests.controlplane.running import Api, FakeAgent, RunningServer, running_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "control-plane.md"
@@ -155,7 +155,7 @@ def test_builds_are_listed_in_pages(running: RunningServer) -> None:
     for number in range(5):
         running.api.create_build(branch="odd" if number % 2 else "even")
     path = "/pipelines/demo/builds"
-    assert [build["number"] for build in running.api.rest("GET", f"{path}?per_page=2&page=2").json] == [3, 2]
+    assert [build["number"] for build in running.api.rest("GET", f"{path}?page=2&per_page=2").json] == [3, 2]
     assert [build["number"] for build in running.api.rest("GET", f"{path}?branch=odd").json] == [4, 2]
     assert running.api.rest("GET", f"{path}?state=passed").json == []
 
@@ -164,16 +164,17 @@ def test_links_lead_through_the_pages(running: RunningServer) -> None:
     running.api.create_pipeline("steps: [{command: x}]")
     for _ in range(5):
         running.api.create_build()
-    url = f"{running.api.url}/v2/organizations/local/pipelines/demo/builds?per_page=2&state=scheduled&page="
+    path = f"{running.api.url}/v2/organizations/local/pipelines/demo/builds"
+    url = {number: f"{path}?page={number}&per_page=2&state=scheduled" for number in (1, 2)}
     first = running.api.rest("GET", "/pipelines/demo/builds?per_page=2&page=0&state=scheduled")
-    assert first.headers["link"] == f'<{url}2>; rel="next"'
+    assert first.headers["link"] == f'<{url[2]}>; rel="next"'
     seen = [build["number"] for build in first.json]
     answer = first
     while found := re.search(r'<[^>]*(/v2/[^>]*)>; rel="next"', answer.headers.get("link", "")):
         answer = running.api.call("GET", found[1], authorization=f"Bearer {running.api.api_token}")
         seen += [build["number"] for build in answer.json]
     assert seen == [5, 4, 3, 2, 1]
-    assert answer.headers["link"] == f'<{url}1>; rel="first", <{url}2>; rel="prev"'
+    assert answer.headers["link"] == f'<{url[1]}>; rel="first", <{url[2]}>; rel="prev"'
     beyond = running.api.rest("GET", "/pipelines/demo/builds?page=99")
     assert (beyond.status, beyond.json) == (200, [])
 
@@ -356,3 +357,33 @@ def test_wrong_types_in_an_answer_are_said_so(check: Any, value: Any) -> None:
     with pytest.raises(PipesealError) as error:
         check(value)
     assert error.value.code == "client.answer"
+
+
+def test_tokens_may_be_given_to_a_new_server(tmp_path: Path) -> None:
+    """So that they can be decided before there is a server, and one more can have a folder that is not kept."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    given = {"agent-token": "a" * 64, "api-token": "psua_" + "b" * 43}
+    for name, token in given.items():
+        (folder / name).write_text(token + "\n")
+    with running_server(folder) as server:
+        assert (server.api.registration_token, server.api.api_token) == tuple(given.values())
+        FakeAgent(server.api)
+        assert server.api.rest("GET", "").status == 200
+    # From then on the database alone says which tokens there are.
+    (folder / "api-token").write_text("c" * 64)
+    with running_server(folder) as server:
+        assert server.api.rest("GET", "").status == 401
+
+
+@pytest.mark.parametrize("content", [b"", b"changeme", b"a b" * 20, b"\xff" * 64, b"x" * 501])
+def test_a_given_token_that_could_be_guessed_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "agent-token").write_bytes(content)
+    with pytest.raises(ConfigurationError) as error:
+        open_plane(folder, Settings())
+    assert error.value.code == "server.data"
+    assert "agent-token" in error.value.message
+    (folder / "agent-token").unlink()
+    open_plane(folder, Settings()).close()

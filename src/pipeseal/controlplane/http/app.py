@@ -15,6 +15,7 @@ from starlette.routing import Route
 from pipeseal import __version__
 from pipeseal.controlplane.http.agent_api import agent_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
+from pipeseal.controlplane.http.badges import badge_routes
 from pipeseal.controlplane.http.door import Application, Door
 from pipeseal.controlplane.http.graphql import graphql_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
@@ -47,6 +48,7 @@ def all_routes(plane: ControlPlane) -> list[Route]:
         *rest_routes(plane),
         *webhook_routes(plane),
         *session_routes(plane),
+        *badge_routes(plane),
         *openapi_routes(),
         Route("/healthz", healthz),
     ]

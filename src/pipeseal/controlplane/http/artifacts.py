@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from pipeseal.controlplane.http.forms import parse_boundary, read_file_field
-from pipeseal.controlplane.http.ranges import parse_range
+from pipeseal.controlplane.http.ranges import choose_range
 from pipeseal.controlplane.services import artifacts
 from pipeseal.controlplane.services.artifact_bytes import put_part, read_bytes
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD, WHOLE, verify_link
@@ -94,15 +94,12 @@ async def _download(plane: ControlPlane, request: Request, artifact_id: str) -> 
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    start, end, status = 0, size, 200
-    wanted = request.headers.get("range")
-    # RFC 9110 13.1.5: a range of something else than the client has begun with would spoil its file.
-    if wanted is not None and request.headers.get("if-range", tag) == tag:
-        found = parse_range(wanted, size)
-        if found is None:
-            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-        start, end = found
-        status = 206
+    found = choose_range(request.headers, size, tag)
+    if found is None:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    start, end, partial = found
+    status = 206 if partial else 200
+    if partial:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":

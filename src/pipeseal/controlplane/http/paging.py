@@ -72,6 +72,7 @@ def render_page(plane: ControlPlane, request: Request, page: Page, found: Sequen
 
 def _address(plane: ControlPlane, request: Request, number: int) -> str:
     pairs = parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-    query = urlencode([(name, value) for name, value in pairs if name != "page"] + [("page", str(number))])
+    # The number comes first: there are clients that cannot read it at the end of an address.
+    query = urlencode([("page", str(number)), *((name, value) for name, value in pairs if name != "page")])
     # The server's own URL: behind a proxy the request does not know it.
     return f"{plane.url}{request.scope['raw_path'].decode('ascii', 'replace')}?{query}"

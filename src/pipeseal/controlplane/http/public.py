@@ -111,6 +111,7 @@ ITEMS: Final[tuple[Item, ...]] = (
         ("GET /pipelines/{slug}/builds", f"GET {_BUILD}", f"GET {_BUILD}/events"),
         _BUILD_MEMBERS,
     ),
+    Item("the feed for build monitors", ("GET /cc.xml",), None),
     Item("one job", (f"GET {_JOB}",), _JOB_MEMBERS),
     Item("build logs", (f"GET {_JOB}/log", f"GET {_JOB}/log.txt", f"GET {_JOB}/log/stream"), None),
     Item(

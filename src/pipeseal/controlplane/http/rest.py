@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,18 +13,28 @@ from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.public import check_public, is_stranger, shown
-from pipeseal.controlplane.http.readers import read_reader, reader_of
+from pipeseal.controlplane.http.readers import read_reader
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
-from pipeseal.controlplane.http.rest_bodies import NewPipeline, OrganizationChanges, PauseBody, PipelineChanges
+from pipeseal.controlplane.http.rest_bodies import (
+    NewPipeline,
+    OrganizationChanges,
+    PauseBody,
+    PipelineChanges,
+    StopBody,
+)
+from pipeseal.controlplane.http.rest_build_notes import BUILD_NOTE_ENDPOINTS
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
+from pipeseal.controlplane.http.rest_feed import FEED_ENDPOINTS
 from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
+from pipeseal.controlplane.http.rest_own import OWN_ENDPOINTS
 from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
 from pipeseal.controlplane.http.rest_stream import STREAM_ENDPOINTS
 from pipeseal.controlplane.http.rest_trust import TRUST_ENDPOINTS
 from pipeseal.controlplane.http.scopes import NEEDED
 from pipeseal.controlplane.http.shapes import agent_shape, organization_shape, pipeline_shape
 from pipeseal.controlplane.services import pipelines
+from pipeseal.controlplane.services.agent_control import stop_any_agent
 from pipeseal.controlplane.services.authenticate import missing_token, not_found
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.public import (
@@ -34,7 +43,7 @@ from pipeseal.controlplane.services.public import (
     public_pipelines_allowed,
     set_visibility,
 )
-from pipeseal.controlplane.services.register_agent import pause_agent, stop_agent
+from pipeseal.controlplane.services.register_agent import pause_agent
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import builds as build_store
 from pipeseal.errors import MalformedInput
@@ -97,7 +106,12 @@ async def _read_pipeline(plane: ControlPlane, slug: str) -> dict[str, Any]:
 
 async def _list_agents(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    rows = await plane.database.read(lambda tx: agent_store.list_agents(tx, limit=page.limit, offset=page.offset))
+    name, hostname, version = (request.query_params.get(key) for key in ("name", "hostname", "version"))
+    rows = await plane.database.read(
+        lambda tx: agent_store.list_agents(
+            tx, limit=page.limit, offset=page.offset, name=name, hostname=hostname, version=version
+        )
+    )
     shapes = [agent_shape(plane, row, plane.sessions.get(row["id"])) for row in rows]
     return render_page(plane, request, page, shapes)
 
@@ -122,7 +136,8 @@ async def _resume_agent(plane: ControlPlane, request: Request) -> Response:
 
 
 async def _stop_agent(plane: ControlPlane, request: Request) -> Response:
-    await stop_agent(plane, request.path_params["agent_id"])
+    body = await read_json(request, StopBody, plane.settings.limits.max_body_bytes, empty=StopBody())
+    await stop_any_agent(plane, request.path_params["agent_id"], force=body.force)
     return Response(status_code=204)
 
 
@@ -146,13 +161,6 @@ async def _list_organizations(plane: ControlPlane, request: Request) -> Response
     return render_page(plane, request, page, cut_page(page, [await _read_organization(plane)]))
 
 
-async def _show_access_token(_plane: ControlPlane, request: Request) -> Response:
-    reader = reader_of(request)
-    if reader.kind != "token":
-        raise missing_token("Bearer")
-    return render({"uuid": str(UUID(reader.id[:32])), "scopes": sorted(reader.scopes)})
-
-
 # Method, path below `/v2/organizations/{organization}`, handler.
 ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "", _show_organization),
@@ -167,6 +175,8 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     *SCHEDULING_ENDPOINTS,
     *MEMBER_ENDPOINTS,
     *TRUST_ENDPOINTS,
+    *BUILD_NOTE_ENDPOINTS,
+    *FEED_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),
@@ -179,7 +189,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
 OUTER_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/organizations", _list_organizations),
     ("GET", "/builds", list_builds),
-    ("GET", "/access-token", _show_access_token),
+    *OWN_ENDPOINTS,
 )
 
 

@@ -122,10 +122,11 @@ async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
         return rows if job_id is None else [row for row in rows if row["owner"] == job_id]
 
     rows = cut_page(page, await plane.database.read(look))
-    return render_page(plane, request, page, shown(request, [_annotation_shape(row) for row in rows]))
+    return render_page(plane, request, page, shown(request, [annotation_shape(row) for row in rows]))
 
 
-def _annotation_shape(row: Row) -> dict[str, Any]:
+def annotation_shape(row: Row) -> dict[str, Any]:
+    """An annotation."""
     return {
         "id": row["id"],
         "context": row["context"],

@@ -107,6 +107,22 @@ class PauseBody(msgspec.Struct):
     note: str | None = None
 
 
+class StopBody(msgspec.Struct):
+    """Whether an agent's job is stopped too; without `force` the agent finishes it first."""
+
+    force: bool = False
+
+
+class NewAnnotation(msgspec.Struct):
+    """A note on a build. One with a context that is known takes the place of the one before, or is added to it."""
+
+    body: str
+    style: str | None = None
+    context: str | None = None
+    append: bool = False
+    priority: int | None = None
+
+
 class SecretValue(msgspec.Struct):
     """A secret; `pipelines` are the slugs of those that may have it, all when there are none."""
 

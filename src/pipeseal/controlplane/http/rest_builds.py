@@ -49,6 +49,8 @@ Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 def _flag(request: Request, name: str, default: bool) -> bool:
     text = request.query_params.get(name)
+    if text is not None:
+        text = text.lower()  # the ecosystem's clients also write `True`
     if text not in (None, "true", "false"):
         raise MalformedInput("request.malformed", f"`{name}` is true or false")
     return default if text is None else text == "true"

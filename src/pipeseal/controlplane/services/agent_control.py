@@ -45,6 +45,28 @@ async def stop_own_agent(plane: ControlPlane, token: str, message: AgentStop) ->
     await stop_agent(plane, await plane.database.write(change))
 
 
+async def stop_any_agent(plane: ControlPlane, agent_id: str, *, force: bool) -> None:
+    """End an agent: after its job, or with `force` by asking it to stop the job now.
+
+    Raises:
+        MalformedInput: `request.not_found`, no such agent is connected.
+    """
+    await stop_agent(plane, agent_id)
+    if not force:
+        return
+    now = plane.now()
+    deadline = now + int(plane.settings.cancel_timeout * 1_000_000)
+
+    def change(tx: Transaction) -> None:
+        where = "agent_id = :agent_id AND finished_at IS NULL"
+        jobs = tx.all(f"SELECT DISTINCT build_id FROM jobs WHERE {where}", agent_id=agent_id)  # noqa: S608  (a constant)
+        if jobs and job_store.ask_to_stop(tx, JobState.CANCELING, where, deadline=deadline, agent_id=agent_id):
+            for job in jobs:
+                advance_build(tx, plane, job["build_id"], now=now)
+
+    await plane.database.write(change)
+
+
 async def pause_own_agent(plane: ControlPlane, token: str, message: AgentPause) -> None:
     """Let the agent that runs the job take no others, for a while or until somebody resumes it.
 

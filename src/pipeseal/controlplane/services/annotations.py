@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from pipeseal.agentapi.job_messages import Annotation
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.events import build_topic
@@ -16,6 +19,8 @@ SCOPES = ("build", "job")
 DEFAULT_CONTEXT = "default"
 DEFAULT_PRIORITY = 3
 _MAX_CONTEXT = 1_000
+# Which build is meant, once the transaction is there.
+FindBuild: TypeAlias = Callable[[Transaction], str]
 
 
 async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Annotation) -> None:
@@ -30,6 +35,26 @@ async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Ann
         MalformedInput: `state.not_running`; `request.malformed`; `request.too_large`: the text would be longer than
             its limit; `annotation.limit`: too many in one build.
     """
+    scope = annotation.get("scope") or "build"
+    owner = job_id if scope == "job" else ""
+    await set_annotation(plane, lambda tx: str(held_job(tx, job_id, token)["build_id"]), annotation, owner=owner)
+
+
+async def set_annotation(plane: ControlPlane, find: FindBuild, annotation: Annotation, *, owner: str = "") -> str:
+    """Set an annotation of a build, add to it, or change only its style.
+
+    Parameters:
+        find: which build; may refuse.
+        annotation: without a body, only style and priority of what is there change.
+        owner: the job that it is about; empty when it is about the whole build.
+
+    Returns:
+        Its id.
+
+    Raises:
+        MalformedInput: `request.malformed`; `request.too_large`: the text would be longer than its limit;
+            `annotation.limit`: too many in one build; what `find` raises.
+    """
     body = annotation.get("body", "")
     style = annotation.get("style", "")
     context = annotation.get("context") or DEFAULT_CONTEXT
@@ -43,10 +68,8 @@ async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Ann
     limits = plane.settings.limits
     now = plane.now()
 
-    def change(tx: Transaction) -> None:
-        job = held_job(tx, job_id, token)
-        build_id = job["build_id"]
-        owner = job_id if scope == "job" else ""
+    def change(tx: Transaction) -> str:
+        build_id = find(tx)
         known = annotation_store.find_annotation(tx, build_id, owner, context)
         if known is None and not body:
             raise MalformedInput("request.malformed", "a new annotation needs a body")
@@ -65,15 +88,17 @@ async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Ann
             annotation_store.update_annotation(
                 tx, known["id"], style=new_style, priority=new_priority, body=text, now=now
             )
+            annotation_id = str(known["id"])
         else:
             most = limits.max_annotations_per_build
             if annotation_store.count_annotations(tx, build_id) >= most:
                 raise MalformedInput(
                     "annotation.limit", f"a build has at most {most} annotations (max_annotations_per_build)"
                 )
+            annotation_id = plane.new_id()
             annotation_store.insert_annotation(
                 tx,
-                id=plane.new_id(),
+                id=annotation_id,
                 build_id=build_id,
                 owner=owner,
                 context=context,
@@ -82,6 +107,23 @@ async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Ann
                 body=text,
                 now=now,
             )
+        tx.after_commit(lambda: plane.events.publish(build_topic(build_id)))
+        return annotation_id
+
+    return await plane.database.write(change)
+
+
+async def delete_annotation(plane: ControlPlane, find: FindBuild, annotation_id: str) -> None:
+    """Remove an annotation of a build by its id.
+
+    Raises:
+        MalformedInput: `request.not_found`; what `find` raises.
+    """
+
+    def change(tx: Transaction) -> None:
+        build_id = find(tx)
+        if not annotation_store.delete_annotation_by_id(tx, build_id, annotation_id):
+            raise not_found("such annotation")
         tx.after_commit(lambda: plane.events.publish(build_topic(build_id)))
 
     await plane.database.write(change)

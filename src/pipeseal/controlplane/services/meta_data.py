@@ -41,6 +41,18 @@ async def set_meta_data(plane: ControlPlane, job_id: str, token: str, items: Seq
         MalformedInput: `state.not_running`, `request.malformed` (an empty or very long key, a value above the limit,
             too many at once).
     """
+    await set_build_meta_data(plane, build_of_job(job_id, token), items)
+
+
+async def set_build_meta_data(plane: ControlPlane, find: Find, items: Sequence[MetaDataItem]) -> None:
+    """Set keys of a build: all of them, or none.
+
+    Parameters:
+        find: which build; may refuse.
+
+    Raises:
+        MalformedInput: `request.malformed`, as above; what `find` raises.
+    """
     if len(items) > _MAX_ITEMS:
         raise MalformedInput("request.malformed", f"at most {_MAX_ITEMS} meta-data keys at once")
     limit = plane.settings.limits.max_meta_data_bytes
@@ -53,7 +65,7 @@ async def set_meta_data(plane: ControlPlane, job_id: str, token: str, items: Seq
             )
 
     def change(tx: Transaction) -> None:
-        build_id = build_of_job(job_id, token)(tx)
+        build_id = find(tx)
         for item in items:
             _set_item(tx, build_id, item)
 

@@ -80,10 +80,23 @@ def agents_with_session(tx: Transaction) -> list[Row]:
     return tx.all("SELECT * FROM agents WHERE token_digest IS NOT NULL")
 
 
-def list_agents(tx: Transaction, *, limit: int, offset: int) -> list[Row]:
-    """Agents that are connected, newest first."""
+def list_agents(
+    tx: Transaction,
+    *,
+    limit: int,
+    offset: int,
+    name: str | None = None,
+    hostname: str | None = None,
+    version: str | None = None,
+) -> list[Row]:
+    """Agents that are connected, newest first; all, or those with exactly this name, host or version."""
     return tx.all(
-        "SELECT * FROM agents WHERE state = 'connected' ORDER BY registered_at DESC LIMIT :limit OFFSET :offset",
+        "SELECT * FROM agents WHERE state = 'connected' AND (:name IS NULL OR name = :name) "
+        "AND (:hostname IS NULL OR hostname = :hostname) AND (:version IS NULL OR version = :version) "
+        "ORDER BY registered_at DESC LIMIT :limit OFFSET :offset",
+        name=name,
+        hostname=hostname,
+        version=version,
         limit=limit,
         offset=offset,
     )

@@ -73,6 +73,13 @@ def delete_annotation(tx: Transaction, build_id: str, owner: str, context: str) 
     )
 
 
+def delete_annotation_by_id(tx: Transaction, build_id: str, annotation_id: str) -> int:
+    """Remove an annotation of a build; says whether it was there."""
+    return tx.run(
+        "DELETE FROM annotations WHERE build_id = :build_id AND id = :id", build_id=build_id, id=annotation_id
+    )
+
+
 def annotations_of_build(tx: Transaction, build_id: str) -> list[Row]:
     """The annotations of a build and its jobs, most important first."""
     return tx.all(

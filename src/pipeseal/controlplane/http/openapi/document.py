@@ -51,6 +51,8 @@ _NAMES = {
     "agent_id": "Id of the agent.",
     "upload_id": "The `uuid` of the upload.",
     "artifact_id": "Id of the artifact.",
+    "annotation_id": "Id of the annotation.",
+    "pipeline_id": "Id of the pipeline.",
     "schedule_id": "Id of the schedule.",
     "webhook_id": "Id of the webhook.",
     "member_id": "Id of the member.",

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeseal.agentapi.ping_stream import CONTENT_TYPES, STREAM_PATH
 from pipeseal.controlplane.http import answers as shown
-from pipeseal.controlplane.http import graphql, sessions
+from pipeseal.controlplane.http import badges, graphql, sessions
 from pipeseal.controlplane.http.openapi.operation import TEXT, Answer, Operation, Parameter, Proof
 from pipeseal.controlplane.services import oidc
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
@@ -35,6 +35,13 @@ _DOWNLOAD = {
     "ETag": "SHA-256 of the file.",
     "Content-Disposition": "Its name; it is never shown as a page.",
 }
+_TAG = {"ETag": "Of this state of it."}
+_BADGE = (
+    Parameter("branch", "Of which branch; the default branch, when left out.", TEXT),
+    Parameter("step", "Key or label of a step, whose outcome is meant then.", TEXT),
+    Parameter("show", "`signing`: how many steps of the last build carry signatures.", TEXT),
+    Parameter("If-None-Match", "The `ETag` that is known.", TEXT, header=True),
+)
 OTHER_OPERATIONS: dict[str, Operation] = {
     "GET /session": Operation(
         "show_session",
@@ -128,6 +135,29 @@ OTHER_OPERATIONS: dict[str, Operation] = {
         {200: Answer("What came of it.", shown.DeliveryAnswer)},
         (401, 404, 413, 422, 503),
         form=("application/json", {}),
+    ),
+    f"GET {badges.PATH}.svg": Operation(
+        "show_badge",
+        "A picture of how a public pipeline stands; `unknown` for any other.",
+        Proof.ADDRESS,
+        {
+            200: Answer("The picture.", media_type="image/svg+xml", headers=_TAG),
+            304: Answer("It is known.", headers=_TAG),
+        },
+        (503,),
+        parameters=(
+            *_BADGE,
+            Parameter("style", "`flat`, or `flat-square` without round corners.", TEXT),
+            Parameter("theme", "`light` or `dark`.", TEXT),
+        ),
+    ),
+    f"GET {badges.PATH}.json": Operation(
+        "show_badge_facts",
+        "The same as JSON.",
+        Proof.ADDRESS,
+        {200: Answer("The facts.", badges.Badge, headers=_TAG), 304: Answer("They are known.", headers=_TAG)},
+        (503,),
+        parameters=_BADGE,
     ),
     "GET /healthz": Operation(
         "show_health",

@@ -7,6 +7,7 @@ from typing import Any
 from pipeseal.controlplane.http import answers as shown
 from pipeseal.controlplane.http import rest_bodies as sent
 from pipeseal.controlplane.http import rest_members as members
+from pipeseal.controlplane.http import rest_own as own
 from pipeseal.controlplane.http import rest_trust as trust
 from pipeseal.controlplane.http.openapi.operation import FLAG, TEXT, Answer, Operation, Parameter, Proof, whole
 from pipeseal.controlplane.http.paging import MAX_PAGE
@@ -154,7 +155,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     f"GET {_JOB}": _get("show_job", "One job.", shown.Job),
     f"GET {_JOB}/env": _get("show_job_environment", "A job's variables.", shown.JobEnvironment),
     f"GET {_JOB}/log": _get(
-        "show_log", "A job's log; with `Accept: text/plain` as text.", shown.JobLog, (), parameters=()
+        "show_log", "A job's log; with `Accept: text/plain` or `text/html` as text.", shown.JobLog, (), parameters=()
     ),
     f"GET {_JOB}/log.txt": _get(
         "show_log_text",
@@ -166,14 +167,18 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
                 "The log.",
                 media_type="text/plain",
                 headers={
+                    "ETag": "Of what there is of it; not with `offset`.",
                     "X-Log-Ended": "With `offset`: whether nothing follows.",
                     "X-Log-Bytes": "With `offset`: how long the log is.",
                 },
             ),
             206: Answer("The range.", media_type="text/plain", headers={"Content-Range": "Which bytes it is."}),
+            304: Answer("It is still as `If-None-Match` says.", headers={"ETag": "Of what there is of it."}),
         },
         parameters=(
             _RANGE,
+            Parameter("If-Range", "All of it, unless this is its `ETag`.", TEXT, header=True),
+            Parameter("If-None-Match", "The `ETag` that is known.", TEXT, header=True),
             Parameter("offset", "First byte of interest.", whole(2**53)),
             Parameter("wait", "With `offset`: seconds to wait for more.", whole(MAX_WAIT)),
         ),
@@ -217,6 +222,25 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     ),
     f"GET {_BUILD}/annotations": _list("list_annotations", "Notes on a build.", shown.BuildAnnotation, (404,)),
     f"GET {_JOB}/annotations": _list("list_job_annotations", "Notes on a job.", shown.BuildAnnotation, (404,)),
+    f"POST {_BUILD}/annotations": _change(
+        "create_annotation",
+        "Write a note on a build, or change one.",
+        shown.BuildAnnotation,
+        _BODY,
+        status=201,
+        body=sent.NewAnnotation,
+    ),
+    f"DELETE {_BUILD}/annotations/{{annotation_id}}": _change("delete_build_annotation", "Remove a note."),
+    f"GET {_BUILD}/meta-data": _get("show_build_meta_data", "The meta-data of a build.", dict[str, str]),
+    f"PATCH {_BUILD}/meta-data": _change(
+        "update_build_meta_data", "Set meta-data of a build.", dict[str, str], _BODY, body=dict[str, str]
+    ),
+    "GET /cc.xml": _get(
+        "show_feed",
+        "The last build of each pipeline's default branch, for build monitors (CCTray).",
+        None,
+        answers={200: Answer("The feed.", media_type="application/xml")},
+    ),
     f"GET {_BUILD}/signed-steps": _list(
         "list_signed_steps",
         "What readers check the signatures of a build's steps with.",
@@ -271,13 +295,26 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     "GET /notification-secret": _get(
         "show_notification_secret", "With which notifications are signed.", shown.NotificationSecret
     ),
-    "GET /agents": _list("list_agents", "Connected agents, newest first.", shown.Agent, (404,)),
+    "GET /agents": _list(
+        "list_agents",
+        "Connected agents, newest first.",
+        shown.Agent,
+        (404,),
+        tuple(Parameter(name, "Only those with exactly this one.", TEXT) for name in ("name", "hostname", "version")),
+    ),
     "GET /agents/{agent_id}": _get("show_agent", "One agent.", shown.Agent),
     "PUT /agents/{agent_id}/pause": _change(
         "pause_agent_by_id", "Give an agent no further jobs.", None, _BODY, body=sent.PauseBody, optional_body=True
     ),
     "PUT /agents/{agent_id}/resume": _change("resume_agent_by_id", "Let an agent go on."),
-    "PUT /agents/{agent_id}/stop": _change("stop_agent_by_id", "Let an agent disconnect after its job."),
+    "PUT /agents/{agent_id}/stop": _change(
+        "stop_agent_by_id",
+        "Let an agent disconnect after its job, or with `force` stop the job too.",
+        None,
+        _BODY,
+        body=sent.StopBody,
+        optional_body=True,
+    ),
 }
 REST_OPERATIONS: dict[str, Operation] = {
     "GET /organizations": Operation(
@@ -296,6 +333,16 @@ REST_OPERATIONS: dict[str, Operation] = {
         Proof.API,
         {200: Answer("It.", shown.AccessToken)},
         (401, 503),
+    ),
+    "DELETE /access-token": Operation(
+        "delete_access_token", "Make the token worthless.", Proof.API, {204: Answer()}, (401, 404, 503)
+    ),
+    "GET /user": Operation(
+        "show_user",
+        "Whose the token is.",
+        Proof.API,
+        {200: Answer("The person.", own.User)},
+        (401, 404, 503),
     ),
 } | {
     f"{key.partition(' ')[0]} {ORGANIZATION}{key.partition(' ')[2]}": operation
