@@ -48,8 +48,8 @@ class Facts:
         organization, pipeline, commit, branch, tag, pull_request: from the proof where it covers them, else the
             server's word; empty when nobody says.
         proven: which of these names are proven.
-        is_static: the step was sealed outside a build, and for no commit: the seal says that it may run, and nothing of
-            when.
+        is_static: the step was sealed outside a build, and for no commit: the seal says that it may run, and
+            nothing of when.
         repository: URL, proven unless the job is not verified at all.
         command: command text.
         plugins: plugins in order, sources in full form.
