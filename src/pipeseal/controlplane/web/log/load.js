@@ -1,0 +1,107 @@
+// Bringing a log into the page: what is there in ranges, then what is added as it comes, from one byte to the next.
+import { ApiError, asStranger } from "../api.js";
+import { follow, sleep } from "../builds/stream.js";
+
+const RANGE = 4 << 20;
+// As much as is worked on before the page gets its turn; a little of it is some milliseconds of work.
+const PIECE = 32 << 10;
+export const TURN_MILLISECONDS = 12;
+/** What is loaded by itself; more of it when the reader asks. */
+export const MOST_BYTES = 128 << 20;
+
+/** Let the page draw and answer its reader. */
+export function breathe() {
+  if (globalThis.scheduler?.yield) return scheduler.yield();
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+/**
+ * Read a log from byte `start` on.
+ *
+ * @param job its `log_url` and `raw_log_url`, and whether it has ended.
+ * @param options `signal`; `take(bytes)` gets the bytes in order; `onproblem(error)` as in `follow`; `start`; `most`: up
+ *   to which byte.
+ * @returns `{ bytes, total, ended }`: how far was read, how much there is, and whether nothing follows.
+ */
+export async function loadLog(job, { signal, take, onproblem, start = 0, most = MOST_BYTES }) {
+  const raw = new URL(job.raw_log_url).pathname;
+  const state = { bytes: start, total: Infinity, ended: false };
+  let begun = performance.now();
+
+  async function consume(bytes) {
+    for (let at = 0; at < bytes.length; at += PIECE) {
+      const piece = bytes.subarray(at, at + PIECE);
+      take(piece);
+      state.bytes += piece.length;
+      if (performance.now() - begun > TURN_MILLISECONDS) {
+        await breathe();
+        signal.throwIfAborted();
+        begun = performance.now();
+      }
+    }
+  }
+
+  let failures = 0;
+  // Ranges for what a job that has ended left behind; a stream has it all too, but base64 makes it a third larger.
+  while (job.finished_at && state.bytes < Math.min(state.total, most)) {
+    try {
+      state.total = await readRange(raw, state, most, consume, signal);
+      if (failures > 0) onproblem(null);
+      failures = 0;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
+      failures += 1;
+      onproblem(error);
+      await sleep(Math.min(30_000, 500 * 2 ** Math.min(failures, 8)), signal);
+    }
+  }
+  if (job.finished_at) {
+    state.ended = state.bytes >= state.total;
+    return state;
+  }
+  const path = `${new URL(job.log_url).pathname}/stream`;
+  await follow(path, {
+    signal,
+    onproblem,
+    lastId: String(state.bytes),
+    onevent: async (name, data) => {
+      begun = performance.now();
+      if (name === "log") await consume(decodeBase64(data.data));
+      else if (name === "end") state.total = data.bytes;
+    },
+  });
+  state.ended = true;
+  return state;
+}
+
+/** Read one range, and hand it on while it comes. Returns how long the log is. */
+async function readRange(raw, state, most, consume, signal) {
+  const end = Math.min(state.bytes + RANGE, most) - 1;
+  const response = await fetch(raw, {
+    headers: { Range: `bytes=${state.bytes}-${end}` },
+    signal,
+    credentials: asStranger ? "omit" : "same-origin",
+    cache: "no-store",
+  });
+  if (response.status === 416) return state.bytes;
+  if (response.status !== 206) {
+    const answer = await response.json().catch(() => ({}));
+    throw new ApiError(response.status, answer.message ?? `Status ${response.status}`, answer.code ?? "");
+  }
+  const total = Number(/\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1] ?? Number.NaN);
+  if (Number.isNaN(total)) throw new ApiError(response.status, "The server's answer makes no sense.", "page.answer");
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return total;
+    await consume(value);
+  }
+}
+
+function decodeBase64(text) {
+  const decoded = atob(text);
+  const bytes = new Uint8Array(decoded.length);
+  for (let at = 0; at < decoded.length; at++) bytes[at] = decoded.charCodeAt(at);
+  return bytes;
+}
