@@ -56,8 +56,9 @@ chaos: setup     ## every fault we know, then 50 builds with kills at random (SE
 	$(BIN)/python -m tests.faults.chaos --database sqlite $(CHAOS)
 	$(BIN)/python -m tests.faults.chaos --database postgresql $(CHAOS)
 
-docs: setup      ## regenerate the generated reference pages
+docs: setup      ## regenerate the generated pages, and build the site into build/site
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.build_site
 
 clean:           ## remove everything that setup and the tests made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

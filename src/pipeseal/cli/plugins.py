@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.option("--check", is_flag=True, help="Write nothing; fail when the lock does not hold.")
 @click.option("--update", is_flag=True, help="Take what versions stand for now, also where the lock says otherwise.")
 @click.option(
-    "--git-config-file", type=click.Path(path_type=Path, dir_okay=False), help="The one configuration that git reads."
+    "--git-config-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="PIPESEAL_GIT_CONFIG_FILE",
+    help="The one configuration that git reads.",
 )
 def plugins_lock(
     files: tuple[Path, ...], lock_file: Path | None, check: bool, update: bool, git_config_file: Path | None

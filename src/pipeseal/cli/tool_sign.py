@@ -77,7 +77,12 @@ def sign_text(
 @click.option("--seal-valid-for", metavar="TIME", help="How long seals are good for: 12h, 90d.  [without end]")
 @click.option("--plugins-lock", metavar="FILE", help="Hold plugins against this lock.  [.buildkite/plugins.lock]")
 @click.option("--resolve-plugins", is_flag=True, help="Seal plugins at their commits of now, without a lock too.")
-@click.option("--git-config-file", metavar="FILE", help="What git reads when it asks for plugins.")
+@click.option(
+    "--git-config-file",
+    metavar="FILE",
+    envvar="PIPESEAL_GIT_CONFIG_FILE",
+    help="What git reads when it asks for plugins.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the terminal."
 )
