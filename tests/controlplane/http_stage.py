@@ -52,6 +52,9 @@ class Scene:
         self.job.upload({"steps": [{"block": "Uploaded", "key": "later"}]}, upload_id=self.upload_id)
         self.job.call("POST", "/data/set", {"key": "k", "value": "v"})
         self.job.call("POST", "/annotations", {"body": "note", "context": "note"})
+        found = api.rest("GET", f"/pipelines/{self.slug}/builds/1/annotations").json
+        self.annotation_id: str = found[0]["id"]
+        self.pipeline_id: str = api.rest("GET", f"/pipelines/{self.slug}").json["id"]
         self.artifact_id = upload(self.job, "out/a.txt", b"bytes")
         self.secret = f"S{uuid.uuid4().hex[:8].upper()}"
         api.rest("PUT", f"/secrets/{self.secret}", {"value": "hidden-value"})
@@ -80,8 +83,11 @@ class Scene:
         ]
         return [str(answer.json["token"]) for answer in made]
 
-    def token(self, proof: Proof) -> str | None:
-        """What to send as `Authorization`."""
+    def token(self, proof: Proof, key: str = "") -> str | None:
+        """What to send as `Authorization` with an operation."""
+        if key == "DELETE /v2/access-token":  # which is the end of it
+            made = self.api.rest("POST", "/tokens", {"description": "short-lived"}).json
+            return f"Bearer {made['token']}"
         match proof:
             case Proof.REGISTRATION:
                 return f"Token {self.api.registration_token}"
@@ -117,6 +123,8 @@ class Scene:
             "job_id": self.blocked_id if key.endswith("/unblock") else self.job.id,
             "build_id": self.build_id,
             "agent_id": self.agent.id,
+            "annotation_id": self.annotation_id,
+            "pipeline_id": self.pipeline_id,
             "upload_id": self.upload_id,
             "schedule_id": self.schedule_id,
             "webhook_id": self.webhook_id,
@@ -163,6 +171,8 @@ def proper_body(key: str, scene: Scene) -> Any:
         "update_pipeline": {"description": "new"},
         "create_build": {"message": "m"},
         "unblock": {"fields": {}},
+        "create_annotation": {"body": "text"},
+        "update_build_meta_data": {"a": "b"},
         "set_secret": {"value": "some value"},
         "create_schedule": {"cronline": "@yearly"},
         "update_schedule": {"label": "new"},

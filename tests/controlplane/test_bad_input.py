@@ -121,7 +121,7 @@ def test_nobody_gets_in_with_a_wrong_token(running: RunningServer, key: str) -> 
     scene = Scene(running)
     body, headers = content(scene, key)
     path = address(scene, key)
-    right = scene.token(operation.proof)
+    right = scene.token(operation.proof, key)
     agents = (scene.api.registration_token, scene.agent.token, scene.job.token)
     wrong = {"missing": None, "unknown": "Token nobody", "empty": "Token ", "long": "Token " + "x" * 5_000}
     wrong |= {"basic": "Basic eA==", "API": f"Bearer {scene.api.api_token}", "as API": f"Bearer {agents[0]}"}
@@ -130,6 +130,8 @@ def test_nobody_gets_in_with_a_wrong_token(running: RunningServer, key: str) -> 
     before = dump(running)
     for what, authorization in wrong.items():
         if authorization == right or (operation.proof is Proof.ANY_AGENT and what.startswith("of an agent")):
+            continue
+        if what == "API" and operation.proof is Proof.API:
             continue
         refused(send(scene, key, path, authorization, body, headers=headers), 401, what)
     if operation.proof is Proof.JOB and "{job_id}" in key:
@@ -144,7 +146,7 @@ def test_nobody_gets_in_with_a_wrong_token(running: RunningServer, key: str) -> 
 @pytest.mark.parametrize("key", [key for key, operation in OPERATIONS.items() if operation.body is not None])
 def test_bodies_that_are_not_what_is_wanted_are_refused(running: RunningServer, key: str) -> None:
     operation, scene = OPERATIONS[key], Scene(running)
-    path, authorization = address(scene, key), scene.token(operation.proof)
+    path, authorization = address(scene, key), scene.token(operation.proof, key)
     # Without a token it may be the address, or the page that is asking, that is looked at first.
     first = (403,) if operation.proof is Proof.ADDRESS else ()
     before = dump(running)
@@ -193,7 +195,7 @@ def test_unknown_members_mean_nothing_and_the_content_type_neither(running: Runn
 @pytest.mark.parametrize("key", OPERATIONS)
 def test_addresses_that_mean_nothing_are_refused(running: RunningServer, key: str) -> None:
     operation, scene = OPERATIONS[key], Scene(running)
-    authorization = scene.token(operation.proof)
+    authorization = scene.token(operation.proof, key)
     body, headers = content(scene, key)
     path = address(scene, key)
     before = dump(running)
@@ -214,6 +216,8 @@ def test_addresses_that_mean_nothing_are_refused(running: RunningServer, key: st
         unknown: tuple[Any, ...] = (UNKNOWN_ID, "x" * 3_000, "../../etc", "%", "é", "'; DROP TABLE jobs --", " ")
         if isinstance(value, int):
             unknown = (9_999_999, 10**30, "1e3", "-1", "0x1", "x" * 5_000, "9" * 5_000)
+        if name == "pipeline_id":
+            continue  # a badge says `unknown` of whatever there is not
         for other in unknown:
             answer = send(scene, key, address(scene, key, **{name: other}), authorization, body, headers=headers)
             # A name of a secret to be set, or a step, has rules of its own.
@@ -331,12 +335,15 @@ def test_every_described_refusal_occurs(tmp_path: Path) -> None:
             _refuse_in_every_way(Scene(running), key, occurred[key])
         _special_refusals(Scene(running), occurred)
         scene = Scene(running)
-        paths = {key: (address(scene, key), content(scene, key)) for key in OPERATIONS}
+        paths = {
+            key: (address(scene, key), content(scene, key), scene.token(operation.proof, key))
+            for key, operation in OPERATIONS.items()
+        }
         whole, running.plane.database = running.plane.database, _Broken()  # type: ignore[assignment]  # (as if it were away)
         try:
-            for key, operation in OPERATIONS.items():
-                path, (body, headers) = paths[key]
-                answer = send(scene, key, path, scene.token(operation.proof), body, headers=headers)
+            for key in OPERATIONS:
+                path, (body, headers), authorization = paths[key]
+                answer = send(scene, key, path, authorization, body, headers=headers)
                 occurred[key].add(answer.status)
         finally:
             running.plane.database = whole
@@ -355,7 +362,7 @@ def test_every_described_refusal_occurs(tmp_path: Path) -> None:
 
 def _refuse_in_every_way(scene: Scene, key: str, statuses: set[int]) -> None:
     operation = OPERATIONS[key]
-    authorization = scene.token(operation.proof)
+    authorization = scene.token(operation.proof, key)
     body, headers = content(scene, key)
     path = address(scene, key)
     if operation.proof is not Proof.ADDRESS:

@@ -103,7 +103,7 @@ def check_answers(running: RunningServer, schema: Any, key: str, mode: Generatio
     method, _, path = key.partition(" ")
     operation, described = schema[path][method], described_operations()[key]
     scene = scene_for(running, key)
-    authorization = scene.token(described.proof)
+    authorization = scene.token(described.proof, key)
     headers = {"Authorization": authorization} if authorization else {}
     real = scene.segments(key)
     segments = {name: value for name, value in real.items() if f"{{{name}}}" in path}

@@ -38,7 +38,12 @@ PAGES: Final = (
     "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}/{tab}",
 )
 # No page is below these: programs look there for what another server has, and get 404 and JSON.
-_FOR_PROGRAMS: Final = ("/v1/", "/v2/", "/v3/")
+_FOR_PROGRAMS: Final = frozenset(
+    (
+        "v1", "v2", "v3", ".well-known", "artifacts", "badge", "graphql", "healthz", "metrics", "openapi.json",
+        "session", "webhooks",
+    )
+)  # fmt: skip
 ASSETS: Final = "/web/{name:path}"
 _SHELL: Final = "shell.html"
 _TYPES: Final = {
@@ -128,7 +133,7 @@ class _Visited(Route):
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["path"].startswith(_FOR_PROGRAMS):
+        if scope["path"].removeprefix("/").partition("/")[0] in _FOR_PROGRAMS:
             return Match.NONE, {}
         match, found = super().matches(scope)
         return (Match.NONE, {}) if match is Match.PARTIAL else (match, found)

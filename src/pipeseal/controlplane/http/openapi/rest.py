@@ -335,7 +335,7 @@ REST_OPERATIONS: dict[str, Operation] = {
         (401, 503),
     ),
     "DELETE /access-token": Operation(
-        "delete_access_token", "Make the token worthless.", Proof.API, {204: Answer()}, (401, 404, 503)
+        "delete_access_token", "Make the token worthless.", Proof.API, {204: Answer()}, (401, 503)
     ),
     "GET /user": Operation(
         "show_user",
