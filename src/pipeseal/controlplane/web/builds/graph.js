@@ -1,7 +1,7 @@
 // Which step needs which: columns of boxes and lines between them. Beside it stands the same as a table.
 import { h, replace, s } from "../dom.js";
 import { state } from "../marks.js";
-import { jobPath, latestJobs, stepName, together } from "./names.js";
+import { commonName, jobPath, latestJobs, stepName, together } from "./names.js";
 import { count } from "./steps.js";
 
 const WIDTH = 190;
@@ -99,7 +99,7 @@ function picture(build, steps) {
 function box(build, step, [x, y]) {
   const mark = state(together(step.jobs));
   const kind = mark.dataset.kind;
-  const name = step.jobs.length > 1 ? `${step.name} (${step.jobs.length})` : step.name;
+  const name = step.jobs.length > 1 ? `${commonName(step.jobs)} (${step.jobs.length})` : step.name;
   const words = mark.textContent;
   const icon = mark.querySelector("svg").cloneNode(true);
   for (const [member, value] of [["x", x + 10], ["y", y + 23], ["width", 14], ["height", 14]]) icon.setAttribute(member, value);

@@ -10,6 +10,15 @@ export function stepName(job) {
   return String(command).split("\n")[0].slice(0, 120) || job.step_key || "step";
 }
 
+/** The name that the jobs of one step have in common. */
+export function commonName(jobs) {
+  const names = jobs.map(stepName);
+  let shared = names[0];
+  for (const name of names) while (!name.startsWith(shared)) shared = shared.slice(0, -1);
+  shared = shared === names[0] ? shared : shared.replace(/[^\s]*$/, "").replace(/[\s:,/(\[-]+$/, "");
+  return shared || names[0];
+}
+
 /** What tells a job from the others of its step: values of its matrix, or its number. */
 export function variant(job) {
   if (job.matrix) {

@@ -1,7 +1,7 @@
 // The steps of a build as a list: groups, steps with several jobs, jobs. What is folded has no elements.
 import { duration, h, replace } from "../dom.js";
 import { state, stateOf } from "../marks.js";
-import { attemptsOf, isBad, jobName, jobPath, latestJobs, stepName, together, variant } from "./names.js";
+import { attemptsOf, commonName, isBad, jobName, jobPath, latestJobs, together, variant } from "./names.js";
 
 const FIRST = 300;
 const WORST_FIRST = ["refused", "failed", "timed_out", "expired", "blocked", "running", "accepted", "assigned", "scheduled", "limited", "limiting", "waiting"];
@@ -129,7 +129,7 @@ export class StepList {
           continue;
         }
         const key = `step ${step[0].step.id}`;
-        rows.push({ fold: key, name: stepName(step[0]), jobs: step, depth });
+        rows.push({ fold: key, name: commonName(step), jobs: step, depth });
         if (this.isOpen(key, step, isFiltered)) for (const job of step) rows.push({ job, depth: depth + 1, inner: true });
       }
     }

@@ -99,7 +99,7 @@ function hex(values) {
 
 const GROUNDS = { light: [255, 255, 255], dark: [13, 17, 23] };
 // How much of a background's colour is taken: little enough for every text to be readable on it.
-const TINT = { light: 0.16, dark: 0.24 };
+const TINT = { light: 0.13, dark: 0.22 };
 const WANTED = 4.6;
 
 function parts(color) {
@@ -147,14 +147,14 @@ export function dress(element, style) {
   for (const name of ["bold", "dim", "italic", "underline", "strike", "token"]) if (style[name]) classList.add(name);
   let { fg, bg } = style;
   if (style.inverse) {
-    if (fg === undefined && bg === undefined) {
+    // The theme's own two colours, where one of the colours is not said.
+    if (fg === undefined) {
       classList.add("inverse");
       return;
     }
-    [fg, bg] = [bg ?? "ground", fg ?? "text"];
+    [fg, bg] = [bg, fg];
   }
   if (typeof bg === "number") classList.add(`bg${bg}`);
-  else if (bg === "text") classList.add("inverse");
   if (typeof bg === "string" && bg.startsWith("#")) {
     classList.add("bgx");
     for (const theme of ["light", "dark"]) element.style.setProperty(`--bg-${theme}`, tinted(bg, theme));

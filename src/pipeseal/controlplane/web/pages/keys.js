@@ -26,7 +26,7 @@ export async function show(main, { parameters, query, signal }) {
     ring.pins.length > 0 && h("p", { class: "notice" }, "Your link pins ", ring.pins.map((pin) => h("code", null, pin)), ", and no other key counts in this tab. ", h("button", { onclick: () => (dropPins(), again()) }, "Forget the pin")),
     doubted.length > 0 && changed(doubted, organization, again),
     h("p", { class: "muted" }, "Which keys are trusted is decided in this browser, not by the server. Agents have lists of their own."),
-    keys.length > 0 ? table(keys, organization, ring, again) : h("div", { class: "empty" }, h("p", null, h("strong", null, "No keys are known here.")), h("p", null, "Add the public key of whoever signs your steps: the file verification.json that ", h("code", null, "pipeseal init"), " wrote.")),
+    keys.length > 0 ? list(keys, organization, ring, again) : h("div", { class: "empty" }, h("p", null, h("strong", null, "No keys are known here.")), h("p", null, "Add the public key of whoever signs your steps: the file verification.json that ", h("code", null, "pipeseal init"), " wrote.")),
     h("div", { class: "forms" }, addHere(organization, again), may("write_organizations") && addThere(again)),
     leopard(),
   );
@@ -71,17 +71,17 @@ export function thumbprintText(thumbprint) {
   return h("code", { class: "thumbprint" }, thumbprint.match(/.{1,4}/g).map((part) => h("span", null, part)));
 }
 
-function table(keys, organization, ring, again) {
+function list(keys, organization, ring, again) {
   const row = (key) =>
     h(
-      "tr",
+      "li",
       null,
-      h("td", null, h("a", { href: key.thumbprint ? `?key=${key.thumbprint}` : null }, h("strong", null, key.kid)), h("br"), h("span", { class: "muted" }, key.alg, key.description && `, ${key.description}`)),
-      h("td", null, key.thumbprint ? thumbprintText(key.thumbprint) : h("span", { class: "problem" }, key.problem), key.lied && h("p", { class: "problem" }, "The server calls this key by another thumbprint than it has.")),
-      h("td", null, standing(key, ring)),
-      h("td", null, buttons(key, organization, again)),
+      h("div", null, h("a", { href: key.thumbprint ? `?key=${key.thumbprint}` : null }, h("strong", null, key.kid)), h("p", { class: "muted" }, key.alg, key.description && `, ${key.description}`)),
+      h("div", null, key.thumbprint ? thumbprintText(key.thumbprint) : h("span", { class: "problem" }, key.problem), key.lied && h("p", { class: "problem" }, "The server calls this key by another thumbprint than it has.")),
+      h("div", null, standing(key, ring)),
+      buttons(key, organization, again),
     );
-  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["Key", "Thumbprint", "In this browser", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))), h("tbody", null, keys.map(row))));
+  return h("ul", { class: "list keys", "aria-label": "Keys" }, keys.map(row));
 }
 
 function standing(key, ring) {

@@ -15,7 +15,7 @@ export async function drawCovered({ sealed }) {
   const { fields, bindings, sealed: more, not_covered: open } = await coveredTable();
   const listed = [
     ...fields.map(({ words, when }) => (when === "always" ? words : `${words}, ${when}`)),
-    `where the signature is bound to them: ${bindings.map(({ words }) => words.replace(" only", "")).join(", ")}`,
+    `where the signature is bound to them: ${bindings.map(({ words }) => words.replace(/^this /, "").replace(/ only.*/, "")).join(", ")}`,
     ...(sealed ? more.map((words) => `by the seal: ${words}`) : []),
   ];
   return h(

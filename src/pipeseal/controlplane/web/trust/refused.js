@@ -18,12 +18,17 @@ export async function drawRefused(element, build, job) {
     known && known.title !== refusal.message && h("p", null, refusal.message),
     h("p", { class: "muted" }, speaker("server says"), " what the agent told it", job.finished_at && [", ", moment(job.finished_at)], ". The agent's own log says the same, where nobody but its operator can change it."),
     compared(refusal),
-    known && h("p", null, known.meaning),
-    known && [h("h3", null, "Likely causes, harmless ones first"), h("ol", null, known.causes.map((cause) => h("li", null, cause)))],
-    known && [h("h3", null, "What to do"), h("p", null, known.fix)],
+    known && h("p", null, prose(known.meaning)),
+    known && [h("h3", null, "Likely causes, harmless ones first"), h("ol", null, known.causes.map((cause) => h("li", null, prose(cause))))],
+    known && [h("h3", null, "What to do"), h("p", null, prose(known.fix))],
     h("p", null, h("code", null, `pipeseal explain ${refusal.code}`), " says the same, without this server."),
     h("p", { class: "hint" }, "The same job would be refused again. That changes with a new signed upload, or when whoever runs the agent changes its settings."),
   );
+}
+
+// The texts of codes mark what people type with backticks.
+function prose(words) {
+  return words.split("`").map((part, at) => (at % 2 ? h("code", null, part) : part));
 }
 
 async function explain(code) {

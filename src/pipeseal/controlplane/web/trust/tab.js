@@ -4,6 +4,7 @@ import { ApiError } from "../api.js";
 import { isOver } from "./bar.js";
 import { checkBuild } from "./check.js";
 import { drawCovered } from "./covered.js";
+import { evidenceButton } from "./evidence.js";
 import { keyPath } from "./job.js";
 import { dropPins, pins, reason } from "./keyring.js";
 import { leopard } from "./leopard.js";
@@ -37,9 +38,10 @@ export async function drawTrustTab(element, build, { signal, all = false } = {})
     h("div", { class: "trust-bar" }, mark(state, sentence), speaker("checked here"), h("span", { class: "muted" }, `${new Date().toLocaleTimeString()}, ${took} s`), h("button", { onclick: () => again(all) }, "Check again"), more > 0 && h("button", { onclick: () => again(true) }, `Check the other ${more}`)),
     asked.length > 0 && h("p", { class: "notice" }, "Your link pins the keys ", asked.map((one) => h("code", null, one)), ", and no others count. ", h("button", { onclick: () => (dropPins(), again(all)) }, "Forget the pin")),
     signers(results),
-    h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["Job", "Step", "Signer"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", null, (build.jobs ?? []).filter((job) => results.has(job.id)).map((job) => row(job, results.get(job.id)))))),
+    h("div", { class: "scroll" }, h("table", { class: "by-job" }, h("thead", null, h("tr", null, ["Job", "Step", "Signer"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", null, (build.jobs ?? []).filter((job) => results.has(job.id)).map((job) => row(job, results.get(job.id)))))),
     h("h2", null, "What that means"),
     covered,
+    h("p", null, evidenceButton(build)),
     leopard(),
   );
 }
