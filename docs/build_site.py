@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from docs.console import OutputFirst, read_console
 from docs.sequence import UnknownLine, draw_sequence
 
 DOCS = Path(__file__).resolve().parent
@@ -36,12 +37,11 @@ TEMPLATE = """\
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <link rel="stylesheet" href="{root}site.css">
-<a class="skip" href="#content">Skip to the text</a>
-<header><a href="{root}index.html">Pipeseal</a></header>
-<details class="menu" open><summary>Pages</summary><nav aria-label="Pages">
-{navigation}</nav></details>
-<main id="content">
+<header><a href="{root}index.html">Pipeseal</a> <a class="to-menu" href="#site.pages">Pages</a></header>
+<main>
 {body}</main>
+<nav class="menu" id="site.pages" aria-label="Pages">
+{navigation}</nav>
 <footer>Made from <code>{source}</code></footer>
 </html>
 """
@@ -220,7 +220,10 @@ def _render(markdown: MarkdownIt, page: Page, problems: list[str]) -> str:
             continue
         flush()
         if token.info.strip() == "console":
-            rendered.append(_console(token.content))
+            try:
+                rendered.append(_console(token.content))
+            except OutputFirst as error:
+                problems.append(f"{page.source}: {error}")
             continue
         try:
             rendered.append(f"<figure>{draw_sequence(token.content, page.title)}")
@@ -237,10 +240,9 @@ def _render(markdown: MarkdownIt, page: Page, problems: list[str]) -> str:
 def _console(text: str) -> str:
     """What is typed stands out from what is printed, and its `$ ` is not copied with it."""
     lines = []
-    for line in text.rstrip("\n").split("\n"):
-        prompt = '<span class="prompt" aria-hidden="true">$ </span>' if line.startswith("$ ") else ""
-        words = escape(line.removeprefix("$ "))
-        lines.append(f"{prompt}<b>{words}</b>" if prompt else words)
+    for command in read_console(text):
+        lines.append(f'<span class="prompt" aria-hidden="true">$ </span><b>{escape(command.text)}</b>')
+        lines += [escape(line) for line in command.prints]
     whole = "\n".join(lines)
     return f'<pre class="console" tabindex="0"><code>{whole}</code></pre>\n'
 

@@ -137,22 +137,20 @@ def attacks_page() -> str:
     groups = []
     for letter, words in GROUPS.items():
         scenarios = [scenario for scenario in SCENARIOS if scenario.group == letter]
-        rows = []
+        parts = [f"## {letter}: {words}\n"]
         for scenario in scenarios:
             codes = ", ".join(_code_link(code, titles[code]) for code in scenario.codes)
-            happens = scenario.happens or f"not shown yet: {scenario.not_yet}"
-            cells = (
-                scenario.id,
-                scenario.title,
-                ", ".join(scenario.actors),
-                scenario.change,
-                happens,
-                codes or "none",
-            )
-            rows.append([cell.replace("|", "\\|") for cell in (*cells, scenario.setting)])
-        head = ("", "attack", "by", "what is changed", "what happens", "code", "your settings")
-        groups.append(f"## {letter}: {words}\n\n{_table(head, rows)}")
-    actors = _table(("", "who"), [(f"`{name}`", words) for name, words in ACTORS.items()])
+            parts += [
+                f"### {scenario.id}: {scenario.title}\n",
+                f"- **Who**: {'; '.join(ACTORS[actor] for actor in scenario.actors)}",
+                f"- **Changes**: {scenario.change}",
+                f"- **What happens**: {scenario.happens or f'not shown yet: {scenario.not_yet}'}",
+                f"- **Code**: {codes or 'none; nothing has to be refused'}",
+                *([f"- **Your settings**: {scenario.setting}"] if scenario.setting else []),
+                "",
+            ]
+        groups.append("\n".join(parts))
+    actors = "".join(f"- {words}\n" for words in ACTORS.values())
     text = (TEMPLATES / "attacks.tmpl").read_text(encoding="utf-8")
     return (
         text.replace("{actors}", actors)

@@ -1,9 +1,6 @@
 """The command blocks of the documentation, read from its pages.
 
-A block fenced as `console` is run: a line that begins with `$ ` is a command, which goes on behind a `\\` at the end
-of a line and to the end of a here-document. The lines behind it are what it prints; `...` stands for anything. A
-command that ends with `&` stays, and what it prints is waited for. Every command ends with 0; where that is the
-point, the page says `; echo "exit status $?"`.
+A block fenced as `console` is run; `docs/console.py` says what it may hold.
 
 A block fenced as `sh not-run="REASON"` is not run, for the reason it gives.
 """
@@ -11,11 +8,12 @@ A block fenced as `sh not-run="REASON"` is not run, for the reason it gives.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from markdown_it import MarkdownIt
+
+from docs.console import Command, read_console
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -24,27 +22,7 @@ PAGES = [
     *sorted(DOCS.rglob("*.md")),
 ]
 
-_HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 _NOT_RUN = re.compile(r'sh not-run="([^"]+)"')
-
-
-class Command(NamedTuple):
-    """One command of a page.
-
-    Parameters:
-        line: its line in the page, from 1.
-        text: what is typed.
-        prints: the lines that the page shows of its output.
-    """
-
-    line: int
-    text: str
-    prints: tuple[str, ...]
-
-    @property
-    def stays(self) -> bool:
-        """Whether it is left running."""
-        return self.text.endswith("&") and not self.text.endswith("&&")
 
 
 class Block(NamedTuple):
@@ -81,25 +59,10 @@ def read_blocks(page: Path) -> list[Block]:
 
 
 def read_commands(page: Path) -> list[Command]:
-    """The commands of a page that are run, in its order."""
-    return [command for block in read_blocks(page) if block.info == "console" for command in _commands(block)]
-
-
-def _commands(block: Block) -> Iterator[Command]:
-    lines = block.text.splitlines()
-    at = 0
-    while at < len(lines):
-        begins = at
-        if not lines[at].startswith("$ "):
-            raise ValueError(f"{block.page}:{block.line + at}: output without a command before it")
-        text = [lines[at][2:]]
-        here = _HERE_DOCUMENT.search(text[0])
-        while at + 1 < len(lines) and (text[-1].endswith("\\") or (here and lines[at] != here[1])):
-            at += 1
-            text.append(lines[at])
-        at += 1
-        prints = []
-        while at < len(lines) and not lines[at].startswith("$ "):
-            prints.append(lines[at])
-            at += 1
-        yield Command(block.line + begins, "\n".join(text), tuple(line for line in prints if line.strip()))
+    """The commands of a page that are run, in its order; `line` counts from 1 in the page."""
+    return [
+        command._replace(line=block.line + command.line)
+        for block in read_blocks(page)
+        if block.info == "console"
+        for command in read_console(block.text)
+    ]

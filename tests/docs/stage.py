@@ -19,9 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from docs.console import Command
 from pipeseal.lab.stage import GIT_ENVIRONMENT, make_repository
-
-from .pages import Command
 
 ADDRESS = "127.0.0.1:8080"
 REPOSITORY = "git@example.org:acme/app.git"
@@ -138,7 +137,7 @@ class Stage:
         """The first line of the page that the output does not have, at its place."""
         at = 0
         for line in command.prints:
-            if line == "...":
+            if line.strip() in {"", "..."}:
                 continue  # lines that are shown need not follow each other
             wanted = ".*".join(re.escape(part) for part in self._on_stage(line.rstrip()).split("..."))
             found = re.compile(rf"^{wanted}[ \t]*$", re.MULTILINE).search(printed, at)

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from benchmarks.peers import find_peer
+from docs.console import Command
 
-from .pages import DOCS, PAGES, ROOT, Command, read_blocks, read_commands
+from .pages import DOCS, PAGES, ROOT, read_blocks, read_commands
 from .stage import Stage
 
 FIVE_MINUTES = DOCS / "tutorials" / "five-minutes.md"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.docs.pages import ROOT, Command, read_blocks, read_commands
+from docs.console import Command
+from tests.docs.pages import ROOT, read_blocks, read_commands
 from tests.docs.stage import Stage
 
 README = ROOT / "README.md"
