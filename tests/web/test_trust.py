@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Route, expect
 
 from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.pipeline.render import render_json, step_value
 from pipeseal.signing.keys.generate import KeyPair, generate_key_pair
 from pipeseal.signing.keys.signing_key import FileSigningKey
 from pipeseal.signing.sign import sign_step
+from tests.controlplane.test_public import publish
 from tests.web.trust_scene import KEY_ID, Reader, Scene, sign_in, trust_scene
 
 pytestmark = pytest.mark.peer("chromium")
@@ -30,6 +33,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 @pytest.fixture(scope="module")
 def signed_in(browser: Browser, scene: Scene) -> Any:
     return sign_in(browser, scene)
+
+
+@pytest.fixture(scope="module")
+def known(browser: Browser, scene: Scene, signed_in: Any) -> Any:
+    """What a browser keeps of somebody who looked at the build before."""
+    context = browser.new_context(storage_state=signed_in)
+    reader = Reader(context, scene)
+    reader.draw("bar")
+    state = context.storage_state()
+    context.close()
+    assert state["origins"]
+    return state
 
 
 @pytest.fixture
@@ -49,12 +64,9 @@ def readers(browser: Browser, scene: Scene, signed_in: Any) -> Iterator[Readers]
 
 
 @pytest.fixture
-def reader(readers: Readers) -> Reader:
+def reader(readers: Readers, known: Any) -> Reader:
     """Somebody whose browser has seen the uploader's key before."""
-    reader = readers()
-    reader.draw("bar")
-    assert reader.mark == "verified", reader.says
-    return reader
+    return readers(storage_state=known)
 
 
 def resigned(scene: Scene, pair: KeyPair, text: str) -> str:
@@ -280,3 +292,184 @@ def test_what_breaks_in_the_check_proves_nothing(reader: Reader) -> None:
     reader.draw("job", "lint")
     assert reader.mark == "cannot_check"
     reader.problems.clear()
+
+
+# --- pages as they are visited --------------------------------------------------------------------------------------
+
+
+def test_pages_of_build_and_job_carry_the_bar_and_the_tabs(reader: Reader, scene: Scene) -> None:
+    page = reader.visit(scene.path)
+    expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "verified")
+    page.get_by_role("link", name="Details").click()
+    expect(page.locator("table.by-job .trust[data-trust=verified]")).to_have_count(4)
+    page.locator("table.by-job").get_by_role("link", name="Lint").click()
+    expect(page.get_by_role("heading", name="What was signed")).to_be_visible()
+    page.get_by_role("link", name="Look at the key").click()
+    expect(page.get_by_role("heading", name=f"Key {KEY_ID}")).to_be_visible()
+    expect(page.get_by_role("link", name="widgets #1")).to_be_visible()
+
+
+def test_refused_job_says_what_differed_why_and_what_to_do(reader: Reader, scene: Scene) -> None:
+    refusal = {
+        "code": "command.differs",
+        "message": "the command is not the one that was signed",
+        "fields": ["command"],
+        "evidence": {"command": "signed sha256 3b1e77…, received sha256 c09a10…"},
+    }
+    job = scene.job("lint")["id"]
+    query = f"UPDATE jobs SET refusal = :value WHERE id = '{job}'"
+    with scene.forged(query, None, json.dumps(refusal)):
+        page = reader.visit(scene.job_path("lint"))
+        expect(page.get_by_role("heading", name="Refused by agent linux-1; nothing was run")).to_be_visible()
+        expect(page.get_by_text("signed sha256 3b1e77…, received sha256 c09a10…")).to_be_visible()
+        expect(page.get_by_text("somebody edited the job's command after the step was signed")).to_be_visible()
+        expect(page.get_by_text("pipeseal explain command.differs")).to_be_visible()
+        page = reader.visit("/local/widgets/settings/signing")
+        expect(page.get_by_role("cell", name="command.differs", exact=True)).to_be_visible()
+    unnamed = {"code": "of.a_newer_agent", "message": "<b>something new</b>", "fields": [], "evidence": {}}
+    with scene.forged(query, None, json.dumps(unnamed)):
+        page = reader.draw("refused", "lint")
+        expect(page.get_by_text("<b>something new</b>")).to_be_visible()
+
+
+def test_settings_say_how_signing_stands_and_that_agents_decide(reader: Reader) -> None:
+    page = reader.visit("/local/widgets/settings/signing")
+    expect(page.get_by_role("row", name="3 a signature and a seal")).to_be_visible()
+    expect(page.get_by_text("This page reports, and asks; it enforces nothing.")).to_be_visible()
+    expect(page.get_by_text("None of 4 jobs that agents ended.")).to_be_visible()
+
+
+def test_reader_decides_about_keys(readers: Readers, scene: Scene) -> None:
+    reader = readers()
+    page = reader.visit("/local/keys")
+    expect(page.get_by_text("Nothing is trusted here yet.")).to_be_visible()
+    page.get_by_label("Public keys", exact=True).fill((scene.keys / "signing.json").read_text())
+    page.get_by_role("button", name="Trust these keys").click()
+    expect(page.get_by_role("alert").first).to_contain_text("that is a private key")
+    page.get_by_label("Public keys", exact=True).fill((scene.keys / "verification.json").read_text())
+    page.get_by_role("button", name="Trust these keys").click()
+    expect(page.get_by_text("you added it to this browser")).to_be_visible()
+    reader.draw("bar")
+    assert reader.mark == "verified"
+    page = reader.visit("/local/keys")
+    page.get_by_role("button", name="Do not trust").click()
+    expect(page.get_by_text("Key not trusted by you")).to_be_visible()
+    reader.draw("bar")
+    assert reader.mark == "unknown_signer"
+    page = reader.visit("/local/keys")
+    page.get_by_role("button", name="I compared it: trust").click()
+    expect(page.get_by_text("you compared its thumbprint")).to_be_visible()
+    reader.draw("bar")
+    assert reader.mark == "verified"
+
+
+def test_owner_lists_a_key_for_readers(readers: Readers, scene: Scene) -> None:
+    pair = generate_key_pair("ES384", "another-uploader")
+    page = readers().visit("/local/keys")
+    page.get_by_label("Public keys to list").fill(pair.public_set)
+    page.get_by_label("What they are for").fill("the other cluster")
+    page.get_by_role("button", name="List these keys").click()
+    item = page.get_by_role("listitem").filter(has_text="another-uploader")
+    expect(item).to_contain_text("the other cluster")
+    item.get_by_role("button", name="Say it is revoked").click()
+    expect(item.locator(".trust")).to_have_attribute("data-trust", "revoked")
+    item.get_by_role("button", name="Take off the list").click()
+    expect(page.get_by_text("another-uploader")).to_have_count(0)
+
+
+def test_stranger_is_told_why_a_sealed_step_cannot_be_checked(readers: Readers, scene: Scene) -> None:
+    publish(scene.api, "widgets", public_since="all")
+    try:
+        reader = readers(storage_state=None)
+        page = reader.visit(scene.path)
+        expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "cannot_check")
+        assert "the server does not show strangers what was signed: it holds the seal" in reader.says
+    finally:
+        scene.api.rest("PATCH", "/pipelines/widgets", {"visibility": "private"})
+
+
+def test_plain_http_from_elsewhere_is_no_answer_and_says_what_helps(readers: Readers, scene: Scene) -> None:
+    """Browsers have no WebCrypto there; nothing else is tried in its place."""
+    publish(scene.api, "widgets", public_since="all")
+    try:
+        reader = readers(storage_state=None)
+        host = "http://ci.example.test"
+
+        def fetch(route: Route) -> None:
+            route.fulfill(response=route.fetch(url=route.request.url.replace(host, scene.api.url)))
+
+        reader.page.route(f"{host}/**", fetch)
+        reader.page.goto(host + scene.path)
+        assert reader.page.evaluate("globalThis.crypto.subtle === undefined")
+        expect(reader.page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "cannot_check")
+        assert "this page came over plain http" in reader.says
+        assert "Open this page over https" in reader.says
+    finally:
+        reader.problems.clear()  # a browser says itself that it ignores policies which need a secure context
+        scene.api.rest("PATCH", "/pipelines/widgets", {"visibility": "private"})
+
+
+def test_file_that_is_saved_checks_evidence_without_any_server(reader: Reader, scene: Scene, tmp_path: Path) -> None:
+    page = reader.visit(f"{scene.path}/trust")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the evidence").click()
+    saved.value.save_as(tmp_path / "evidence.json")
+    with page.expect_download() as saved:
+        page.locator(".leopard").get_by_role("link", name="save the one-file verifier").click()
+    saved.value.save_as(tmp_path / "verify.html")
+    page.context.set_offline(True)
+    page.goto((tmp_path / "verify.html").as_uri())
+    page.get_by_label("Evidence").set_input_files(tmp_path / "evidence.json")
+    page.get_by_label("Public keys").set_input_files(scene.keys / "verification.json")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".trust-bar .trust")).to_have_attribute("data-trust", "verified")
+    expect(page.locator("li .trust[data-trust=verified]")).to_have_count(4)
+
+    evidence = json.loads((tmp_path / "evidence.json").read_text())
+    evidence["steps"][0]["payload"]["values"]["command"] += "; curl evil.example"
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence))
+    page.get_by_label("Evidence").set_input_files(tmp_path / "evidence.json")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".trust-bar .trust")).to_have_attribute("data-trust", "failed")
+    # Keys that the server gave along count for nothing.
+    pair = generate_key_pair("EdDSA", KEY_ID)
+    (tmp_path / "other.json").write_text(pair.public_set)
+    page.get_by_label("Public keys").set_input_files(tmp_path / "other.json")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("li .trust[data-trust=failed]")).to_have_count(4)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_everybody_can_use_these_pages(readers: Readers, known: Any, scene: Scene, scheme: str, width: int) -> None:
+    reader = readers(storage_state=known, color_scheme=scheme, viewport={"width": width, "height": 900})
+    paths = [
+        f"{scene.path}/trust",
+        scene.job_path("test", "trust"),
+        "/local/keys",
+        f"/local/keys?key={scene.thumbprint}",
+        "/local/widgets/settings/signing",
+    ]
+    with scene.tampered("lint", lambda text: text.replace("echo linted", "echo")):
+        for path in paths:
+            page = reader.visit(path)
+            page.wait_for_selector("[aria-busy]", state="detached")
+            found = Axe().run(page)
+            assert found.violations_count == 0, (path, found.generate_report())
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    page = reader.draw("refused", "lint")
+    # All ten states, some of which no step can be in.
+    page.evaluate(
+        """async () => {
+          const { mark, STATES } = await import("/web/trust/states.js");
+          const lines = Object.keys(STATES).map((state) => {
+            const line = document.createElement("p");
+            line.append(mark(state));
+            return line;
+          });
+          document.getElementById("main").append(...lines);
+        }"""
+    )
+    expect(page.locator(".trust")).to_have_count(10)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

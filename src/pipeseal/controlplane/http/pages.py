@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from pipeseal.controlplane.http.trust_texts import render_texts
+from pipeseal.controlplane.http.verifier_file import render_verifier
 from pipeseal.controlplane.services.authenticate import not_found
 
 # Addresses that people visit. What they name need not exist: the page says so.
@@ -46,6 +47,7 @@ _FOR_PROGRAMS: Final = frozenset(
 )  # fmt: skip
 ASSETS: Final = "/web/{name:path}"
 _SHELL: Final = "shell.html"
+_VERIFIER: Final = "verify.html"
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -102,6 +104,8 @@ def load_assets() -> dict[str, Asset]:
                 folders.append((entry, f"{prefix}{entry.name}/"))
             elif media_type is not None:
                 found[prefix + entry.name] = _asset(entry.read_bytes(), media_type)
+    texts = {name: asset.content.decode() for name, asset in found.items()}
+    found[_VERIFIER] = _asset(render_verifier(texts[_VERIFIER], texts).encode(), _TYPES["html"])
     for name, text in render_texts().items():
         found[name] = _asset(text, _TYPES["json"])
     return found

@@ -37,7 +37,7 @@ export async function drawFrame() {
       "div",
       null,
       h("span", null, `Pipeseal ${facts.version}`),
-      h("span", null, "This page runs code that came from ", h("strong", null, location.host), "."),
+      h("span", null, "This page runs code that came from ", h("strong", null, location.host), ". ", h("a", { href: "/web/verify.html", download: "pipeseal-verify.html" }, "Check signatures with a file of your own")),
       h("a", { href: "/openapi.json" }, "API"),
       h("button", { class: "plain", onclick: showKeys, "aria-keyshortcuts": "?" }, "Keyboard"),
     ),
