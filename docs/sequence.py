@@ -21,6 +21,12 @@ _LINE = 15
 _GAP = 150
 _MARGIN = 12
 _WRAP = 38
+_MARKERS = (
+    '<defs><marker id="arrow.head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+    'orient="auto-start-reverse"><path d="M0 0 L8 4 L0 8 z"/></marker>'
+    '<marker id="arrow.cross" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="10" markerHeight="10">'
+    '<path class="line" d="M1 1 L7 7 M7 1 L1 7"/></marker></defs>'
+)
 
 
 class UnknownLine(ValueError):
@@ -108,10 +114,7 @@ def draw_sequence(text: str, name: str) -> str:
             heads.append(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle">{escape(row)}</text>')
     return (
         f'<svg class="sequence" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
-        f'aria-label="{escape(name)}"><defs><marker id="arrow.head" viewBox="0 0 8 8" refX="7" refY="4" '
-        'markerWidth="8" markerHeight="8" orient="auto-start-reverse"><path d="M0 0 L8 4 L0 8 z"/></marker><marker id="arrow.cross" '
-        'viewBox="0 0 8 8" refX="4" refY="4" markerWidth="10" markerHeight="10"><path class="line" '
-        f'd="M1 1 L7 7 M7 1 L1 7"/></marker></defs>{"".join(heads)}{"".join(drawing.parts)}</svg>'
+        f'aria-label="{escape(name)}">{_MARKERS}{"".join(heads)}{"".join(drawing.parts)}</svg>'
     )
 
 
