@@ -71,6 +71,18 @@ def default_data_folder() -> Path:
 @click.option(
     "--max-connections", type=click.IntRange(1), default=10_000, help="Open at once; fewer if files run out."
 )
+@click.option(
+    "--max-requests",
+    type=click.IntRange(0),
+    default=60_000,
+    help="In a minute, of one token or person; 0: any.",
+)
+@click.option(
+    "--max-anonymous-requests",
+    type=click.IntRange(0),
+    default=1_200,
+    help="The same of one address without either.",
+)
 @click.option("--notify-http", is_flag=True, help="Pipelines' webhooks (`notify`) may go without TLS.")
 @click.option(
     "--notify-network", multiple=True, help="Network they may reach though it is no open one, such as 10.1.0.0/16."
@@ -100,6 +112,8 @@ def server(
     max_upload_bytes: int,
     max_log_bytes: int,
     max_connections: int,
+    max_requests: int,
+    max_anonymous_requests: int,
     notify_http: bool,
     notify_network: tuple[str, ...],
     log_level: str,
@@ -137,6 +151,8 @@ def server(
         max_jobs_per_matrix=max_jobs_per_matrix,
         max_upload_bytes=max_upload_bytes,
         max_log_bytes=max_log_bytes,
+        max_requests_per_minute=max_requests,
+        max_anonymous_requests_per_minute=max_anonymous_requests,
     )
     settings = Settings(
         organization=organization,

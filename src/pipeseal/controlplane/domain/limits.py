@@ -24,6 +24,8 @@ class Limits:
         max_annotation_bytes: the text of one annotation.
         max_annotations_per_build: annotations of one build, those of its jobs included.
         max_secret_bytes: the value of one secret.
+        max_requests_per_minute: of the REST API, by one token or person; 0 for any number.
+        max_anonymous_requests_per_minute: by strangers from one address; 0 for any number.
     """
 
     max_jobs_per_upload: int = 500
@@ -40,3 +42,5 @@ class Limits:
     max_annotation_bytes: int = 1024 * 1024
     max_annotations_per_build: int = 1_000
     max_secret_bytes: int = 64 * 1024
+    max_requests_per_minute: int = 60_000
+    max_anonymous_requests_per_minute: int = 1_200

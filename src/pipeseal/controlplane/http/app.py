@@ -84,4 +84,4 @@ def make_app(plane: ControlPlane) -> Application:
     )
     # A redirect would tell the address as this process sees it, not as a proxy in front is called.
     inner.router.redirect_slashes = False
-    return Door(inner)
+    return Door(inner, secure=plane.url.startswith("https://"))

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeseal.controlplane.http.readers import count_request
 from pipeseal.controlplane.services.pipeline_health import read_health, read_signed
 from pipeseal.controlplane.services.plane import ControlPlane
 
@@ -61,6 +62,7 @@ def badge_routes(plane: ControlPlane) -> list[Route]:
 
 
 async def _read(plane: ControlPlane, request: Request) -> Badge:
+    count_request(plane, request)
     pipeline_id, query = request.path_params["pipeline_id"], request.query_params
     branch, step = query.get("branch", ""), query.get("step", "")
     if query.get("show") == "signing":

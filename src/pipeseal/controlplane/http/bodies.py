@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -12,6 +12,7 @@ from pipeseal.controlplane.services.authenticate import missing_token
 from pipeseal.errors import MalformedInput
 
 T = TypeVar("T")
+_SENT: Final = "pipeseal.sent"  # of a request's scope: the body that was read as JSON
 
 
 def bearer(request: Request, scheme: str) -> str:
@@ -74,7 +75,15 @@ async def read_json(request: Request, type_: type[T], max_bytes: int, *, empty: 
     body = await read_body(request, max_bytes)
     if not body.strip() and empty is not None:
         return empty
-    return decode_json(body, type_)
+    value = decode_json(body, type_)
+    request.scope[_SENT] = body
+    return value
+
+
+def sent_members(request: Request) -> dict[str, object]:
+    """The members of the JSON object that `read_json` has read, for whoever writes down what was changed."""
+    sent = msgspec.json.decode(request.scope.get(_SENT, b"{}"))
+    return sent if isinstance(sent, dict) else {}
 
 
 def decode_json(body: bytes, type_: type[T]) -> T:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from starlette.convertors import Convertor, register_url_convertor
 
 from pipeseal.agentapi.messages import ErrorMessage
+from pipeseal.controlplane.http.headers import with_headers
 from pipeseal.controlplane.http.respond import render
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -42,16 +43,21 @@ class Door:
     names. A slash at the end of a path of the REST API is taken off, since the ecosystem's clients write some so;
     redirecting them would lose the scheme behind a proxy.
 
+    Every answer leaves with the headers of `with_headers`.
+
     Parameters:
         application: what answers all other requests.
+        secure: people reach the server with TLS.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, *, secure: bool = False) -> None:
         self._application = application
+        self._secure = secure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
         if scope["type"] == "http":
+            send = with_headers(send, secure=self._secure)
             if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
                 problem = ErrorMessage(message="the address holds a NUL character", code="request.malformed")
                 await render(problem, 422)(scope, receive, send)

@@ -19,6 +19,7 @@ from pipeseal.controlplane.http.bodies import bearer, read_json
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.services.accounts import verify_program
 from pipeseal.controlplane.services.authenticate import not_found
+from pipeseal.controlplane.services.changes import note_change
 from pipeseal.controlplane.services.pipelines import update_pipeline
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import builds as build_store
@@ -64,7 +65,12 @@ def graphql_routes(plane: ControlPlane) -> list[Route]:
             return _failed("this server knows two GraphQL operations, GetPipeline and UpdatePipeline, and no other")
         reader.need("read_pipelines" if operation is _get_pipeline else "write_pipelines")
         try:
-            return render({"data": await operation(plane, asked.variables)})
+            data = await operation(plane, asked.variables)
+            if operation is _update_pipeline:
+                await note_change(
+                    plane, reader, "POST", f"/graphql {asked.variables.get('id')}", {"configuration": ""}
+                )
+            return render({"data": data})
         except MalformedInput as error:
             return _failed(error.message)
 

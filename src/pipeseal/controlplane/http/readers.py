@@ -42,6 +42,18 @@ async def read_reader(plane: ControlPlane, request: Request) -> Reader:
     return (await verify_browser(plane, cookie))[0]
 
 
+def count_request(plane: ControlPlane, request: Request, reader: Reader = ANONYMOUS) -> None:
+    """Nothing, while whoever asks does not ask too often.
+
+    Raises:
+        VerificationError: `access.too_often`.
+    """
+    if reader.kind == "anonymous":
+        plane.anonymous_rate.take(caller_of(request), plane.steady())
+    else:
+        plane.known_rate.take(reader.id, plane.steady())
+
+
 def reader_of(request: Request) -> Reader:
     """Who is asking, for a handler that needs to know; whoever called it has found out."""
     reader = request.state.reader

@@ -30,6 +30,7 @@ _STATUS = {
     "access.other_page": 403,
     "access.link_used": 410,
     "access.slow_down": 429,
+    "access.too_often": 429,
     "artifact.limit": 403,
     "annotation.limit": 403,
     "webhook.unsigned": 401,

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeseal.controlplane.domain.pipeline_settings import PipelineSettings
-from pipeseal.controlplane.http.bodies import read_json
+from pipeseal.controlplane.http.bodies import read_json, sent_members
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.public import check_public, is_stranger, shown
-from pipeseal.controlplane.http.readers import read_reader
+from pipeseal.controlplane.http.readers import count_request, read_reader
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_artifacts import ARTIFACT_ENDPOINTS
 from pipeseal.controlplane.http.rest_bodies import (
@@ -25,6 +25,7 @@ from pipeseal.controlplane.http.rest_bodies import (
 )
 from pipeseal.controlplane.http.rest_build_notes import BUILD_NOTE_ENDPOINTS
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
+from pipeseal.controlplane.http.rest_changes import CHANGE_ENDPOINTS
 from pipeseal.controlplane.http.rest_feed import FEED_ENDPOINTS
 from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
 from pipeseal.controlplane.http.rest_own import OWN_ENDPOINTS
@@ -36,6 +37,7 @@ from pipeseal.controlplane.http.shapes import agent_shape, organization_shape, p
 from pipeseal.controlplane.services import pipelines
 from pipeseal.controlplane.services.agent_control import stop_any_agent
 from pipeseal.controlplane.services.authenticate import missing_token, not_found
+from pipeseal.controlplane.services.changes import note_change
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.public import (
     PUBLIC,
@@ -177,6 +179,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     *TRUST_ENDPOINTS,
     *BUILD_NOTE_ENDPOINTS,
     *FEED_ENDPOINTS,
+    *CHANGE_ENDPOINTS,
     ("GET", "/agents", _list_agents),
     ("GET", "/agents/{agent_id}", _show_agent),
     ("PUT", "/agents/{agent_id}/pause", _pause_agent),
@@ -214,11 +217,13 @@ def _bound(
         row: method and path in the table.
         is_below: the path is below one organisation; only there is something public.
     """
-    scope = NEEDED[row]
+    scope, writes = NEEDED[row], not row.startswith("GET ")
+    own_path = f"/organizations/{plane.settings.organization}"
 
     async def endpoint(request: Request) -> Response:
         reader = await read_reader(plane, request)
         request.state.reader = reader
+        count_request(plane, request, reader)
         own = request.path_params.get("organization", plane.settings.organization) == plane.settings.organization
         if reader.kind == "anonymous":
             if not (own and is_below):
@@ -228,6 +233,11 @@ def _bound(
             reader.need(scope)
         if not own:
             raise not_found("such organisation")
-        return await handler(plane, request)
+        answer = await handler(plane, request)
+        # Builds that programs make, end and let go on are told by the builds themselves.
+        if writes and not (reader.kind == "token" and scope == "write_builds"):
+            subject = request.url.path.removeprefix(PREFIX).removeprefix(own_path)
+            await note_change(plane, reader, request.method, subject, sent_members(request))
+        return answer
 
     return endpoint

@@ -18,6 +18,7 @@ from pipeseal.controlplane.http.readers import (
 )
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.services.accounts import sign_in, sign_out, use_link, verify_browser
+from pipeseal.controlplane.services.changes import note_change
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.errors import VerificationError
 
@@ -80,14 +81,16 @@ def session_routes(plane: ControlPlane) -> list[Route]:
     async def open_one(request: Request) -> Response:
         check_own_page(plane, request)
         body = await read_json(request, SignInBody, _MAX_BYTES)
-        token = await sign_in(plane, body.email, body.password, caller=caller_of(request))
-        return _signed_in(token)
+        token = await sign_in(plane, body.email, body.password, caller=caller_of(request), browser=_browser(request))
+        return await _signed_in(request, token)
 
     async def use(request: Request) -> Response:
         check_own_page(plane, request)
         body = await read_json(request, LinkBody, _MAX_BYTES)
-        token = await use_link(plane, body.token, email=body.email, name=body.name, password=body.password)
-        return _signed_in(token)
+        token = await use_link(
+            plane, body.token, email=body.email, name=body.name, password=body.password, browser=_browser(request)
+        )
+        return await _signed_in(request, token)
 
     async def close(request: Request) -> Response:
         check_own_page(plane, request)
@@ -96,10 +99,15 @@ def session_routes(plane: ControlPlane) -> list[Route]:
         clear_cookie(plane, answer)
         return answer
 
-    def _signed_in(token: str) -> Response:
+    async def _signed_in(request: Request, token: str) -> Response:
+        reader, _row = await verify_browser(plane, token)
+        await note_change(plane, reader, request.method, request.url.path)
         answer = Response(status_code=204)
         set_cookie(plane, answer, token)
         return answer
+
+    def _browser(request: Request) -> str:
+        return request.headers.get("user-agent", "")
 
     return [
         Route("/session", show, methods=["GET"]),

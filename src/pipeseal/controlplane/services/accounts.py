@@ -33,6 +33,7 @@ _SEEN_EVERY: Final = 300_000_000
 # RFC 5321 leaves more open than anybody uses; what matters is that it is one line that can be shown.
 _EMAIL: Final = re.compile(r"[^\s@<>\"'\x00-\x1f]{1,64}@[^\s@<>\"'\x00-\x1f]{1,190}")
 _MAX_NAME: Final = 80
+_MAX_BROWSER: Final = 200
 # So much of a token's digest is its name: enough to be one of a kind, and of no use for anything else.
 TOKEN_ID: Final = 16
 
@@ -92,12 +93,15 @@ async def invite(plane: ControlPlane, email: str, role: str) -> str:
     return token
 
 
-async def use_link(plane: ControlPlane, token: str, *, email: str, name: str, password: str) -> str:
+async def use_link(
+    plane: ControlPlane, token: str, *, email: str, name: str, password: str, browser: str = ""
+) -> str:
     """Make the account of a link, or give it another password; signs in.
 
     Parameters:
         email: chosen by the first owner; an invited person's is in the link.
         name: for people to see.
+        browser: what it calls itself.
 
     Returns:
         The token for the browser.
@@ -138,14 +142,15 @@ async def use_link(plane: ControlPlane, token: str, *, email: str, name: str, pa
         return account_id
 
     account_id = await plane.database.write(use)
-    return await open_session(plane, account_id)
+    return await open_session(plane, account_id, browser=browser)
 
 
-async def sign_in(plane: ControlPlane, email: str, password: str, *, caller: str) -> str:
+async def sign_in(plane: ControlPlane, email: str, password: str, *, caller: str, browser: str = "") -> str:
     """The token for a browser, for whoever knows the password.
 
     Parameters:
         caller: where the request came from, for slowing down guesses.
+        browser: what it calls itself.
 
     Raises:
         VerificationError: `access.sign_in`; `access.slow_down`.
@@ -164,18 +169,24 @@ async def sign_in(plane: ControlPlane, email: str, password: str, *, caller: str
     if row is None:
         raise wrong_password()
     plane.sign_ins.by_email.forget(address)
-    return await open_session(plane, row["id"])
+    return await open_session(plane, row["id"], browser=browser)
 
 
-async def open_session(plane: ControlPlane, account_id: str) -> str:
+async def open_session(plane: ControlPlane, account_id: str, *, browser: str = "") -> str:
     """A token for a browser of this account."""
+    shown = "".join(one for one in browser[:_MAX_BROWSER] if one.isprintable())
     token = make_token(WEB_PREFIX, plane.randomness)
     now = plane.now()
 
     def insert(tx: Transaction) -> None:
         account_store.delete_expired(tx, now)
         account_store.insert_session(
-            tx, digest=digest_token(token), account_id=account_id, now=now, expires=now + IDLE_MICROSECONDS
+            tx,
+            digest=digest_token(token),
+            account_id=account_id,
+            now=now,
+            expires=now + IDLE_MICROSECONDS,
+            browser=shown,
         )
 
     await plane.database.write(insert)

@@ -17,6 +17,7 @@ from pipeseal.clock import Clock, SystemClock
 from pipeseal.controlplane.domain.attempts import SignIns
 from pipeseal.controlplane.domain.identifiers import make_id
 from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.domain.rates import Rate
 from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
 from pipeseal.controlplane.services.clock_jumps import ClockJumps
 from pipeseal.controlplane.services.dispatch import Dispatcher, Sessions
@@ -110,6 +111,8 @@ class ControlPlane:
         self.peers = Peers(self)
         self.dispatcher = Dispatcher(settings.offer_timeout, self.peers.ready, self.peers.gone)
         self.sign_ins = SignIns()
+        self.known_rate = Rate(settings.limits.max_requests_per_minute)
+        self.anonymous_rate = Rate(settings.limits.max_anonymous_requests_per_minute)
         self.organization_id = ""
         self.registration_digests: dict[str, str] = {}
         self._lock = lock

@@ -68,11 +68,12 @@ def count_active_owners(tx: Transaction) -> int:
 # --- signed-in browsers ------------------------------------------------------------------------------------------
 
 
-def insert_session(tx: Transaction, *, digest: str, account_id: str, now: int, expires: int) -> None:
-    """A browser that signed in."""
+def insert_session(tx: Transaction, *, digest: str, account_id: str, now: int, expires: int, browser: str) -> None:
+    """A browser that signed in; `browser` is what it calls itself."""
     tx.run(
-        "INSERT INTO browser_sessions (digest, account_id, created_at, seen_at, expires_at) "
-        "VALUES (:digest, :account_id, :now, :now, :expires)",
+        "INSERT INTO browser_sessions (digest, account_id, created_at, seen_at, expires_at, browser) "
+        "VALUES (:digest, :account_id, :now, :now, :expires, :browser)",
+        browser=browser,
         digest=digest,
         account_id=account_id,
         now=now,
@@ -86,6 +87,16 @@ def find_session(tx: Transaction, digest: str) -> Row | None:
         "SELECT s.digest, s.seen_at, s.expires_at, a.id, a.email, a.name, a.role, a.disabled_at "
         "FROM browser_sessions s JOIN accounts a ON a.id = s.account_id WHERE s.digest = :digest",
         digest=digest,
+    )
+
+
+def list_sessions(tx: Transaction, account_id: str, now: int) -> list[Row]:
+    """The browsers in which an account is signed in, the one used last first."""
+    return tx.all(
+        "SELECT digest, browser, created_at, seen_at FROM browser_sessions "
+        "WHERE account_id = :id AND expires_at > :now ORDER BY seen_at DESC, digest",
+        id=account_id,
+        now=now,
     )
 
 

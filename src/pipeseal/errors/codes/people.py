@@ -18,6 +18,19 @@ ROWS: tuple[Code, ...] = (
         "Wait as long as the message says; a link from an owner does not help before that.",
     ),
     Code(
+        "access.too_often",
+        "too many requests",
+        "Somebody asked the REST API, or for badges, more often than is allowed in a minute: a token or person, or "
+        "strangers from one address. Agents are not counted.",
+        (
+            "a script asks in a loop instead of waiting",
+            "many people behind one address or proxy",
+            "somebody copies everything that is public",
+        ),
+        "Wait as long as `Retry-After` says; wait for builds and logs with `wait`, or follow them as events. Limits "
+        "are set with `--max-requests` and `--max-anonymous-requests`.",
+    ),
+    Code(
         "access.signed_out",
         "session that is over",
         "The browser's session was ended, or not used for a week, or began more than a month ago.",

@@ -56,6 +56,7 @@ _NAMES = {
     "schedule_id": "Id of the schedule.",
     "webhook_id": "Id of the webhook.",
     "member_id": "Id of the member.",
+    "session_id": "Id of the browser's session.",
     "token_id": "Id of the token, the beginning of its digest.",
     "key_id": "Thumbprint of the key (RFC 7638).",
     "context": "Context of the annotation.",
@@ -117,6 +118,7 @@ def make_document(server_url: str = "/") -> dict[str, Any]:
             "version": __version__,
             "description": "What `pipeseal server` serves: the Agent API below `/v3`, the REST API below `/v2`, and "
             "what other programs need. Nothing that a control plane says is believed by the agents. "
+            "Whoever asks the REST API too often is answered 429 with `Retry-After`. "
             "Whatever is not served is answered 404, other methods 405, an address with a NUL character 422, and one "
             "connection too many 503.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

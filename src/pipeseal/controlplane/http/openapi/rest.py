@@ -14,7 +14,7 @@ from pipeseal.controlplane.http.paging import MAX_PAGE
 from pipeseal.controlplane.http.rest import ORGANIZATION
 from pipeseal.controlplane.http.rest_builds import MAX_WAIT
 from pipeseal.controlplane.http.rest_stream import CONTENT_TYPE, MAX_STREAM_SECONDS
-from pipeseal.controlplane.services import signed_steps
+from pipeseal.controlplane.services import changes, signed_steps
 from pipeseal.controlplane.services.schedules import ScheduleFields
 
 _BODY = (413, 422)
@@ -264,6 +264,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     "GET /keys/{key_id}/steps": _list(
         "list_key_uses", "Steps of recent builds whose signatures name a key.", signed_steps.KeyUse, (404,)
     ),
+    "GET /changes": _list("list_changes", "Who changed what, the newest first.", changes.Change, (404,)),
     "GET /secrets": _list("list_secrets", "Secrets, without their values.", shown.SecretInfo, (404,)),
     "PUT /secrets/{key}": _change("set_secret", "Set a secret.", shown.SecretInfo, _BODY, body=sent.SecretValue),
     "DELETE /secrets/{key}": _change("delete_secret", "Remove a secret."),
@@ -343,6 +344,30 @@ REST_OPERATIONS: dict[str, Operation] = {
         Proof.API,
         {200: Answer("The person.", own.User)},
         (401, 404, 503),
+    ),
+    "PUT /user/password": Operation(
+        "change_password",
+        "Choose another password; for the server's own pages.",
+        Proof.API,
+        {204: Answer()},
+        (401, 413, 422, 503),
+        body=own.PasswordChange,
+    ),
+    "GET /user/sessions": Operation(
+        "list_sessions",
+        "The browsers in which one is signed in; for the server's own pages.",
+        Proof.API,
+        {200: Answer("A page.", list[own.BrowserSession])},
+        (401, 422, 503),
+        parameters=_PAGES,
+        pages=True,
+    ),
+    "DELETE /user/sessions/{session_id}": Operation(
+        "end_session",
+        "Sign one of one's own browsers out; for the server's own pages.",
+        Proof.API,
+        {204: Answer()},
+        (401, 503),
     ),
 } | {
     f"{key.partition(' ')[0]} {ORGANIZATION}{key.partition(' ')[2]}": operation
