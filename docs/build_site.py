@@ -226,14 +226,18 @@ def _render(markdown: MarkdownIt, page: Page, problems: list[str]) -> str:
                 problems.append(f"{page.source}: {error}")
             continue
         try:
-            rendered.append(f"<figure>{draw_sequence(token.content, page.title)}")
+            drawing = draw_sequence(token.content, page.title)
         except UnknownLine as error:
             problems.append(f"{page.source}: a diagram cannot be drawn: {error}")
+            continue
         rendered.append(
-            f"<details><summary>The same as text</summary><pre>{escape(token.content)}</pre></details></figure>\n"
+            f"<figure>{drawing}<details><summary>The same as text</summary>"
+            f'<pre tabindex="0">{escape(token.content)}</pre></details></figure>\n'
         )
     flush()
     html = "".join(rendered)
+    # What scrolls sideways has to be reached by keyboard.
+    html = html.replace("<pre><code", '<pre tabindex="0"><code')
     return html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
 
 
