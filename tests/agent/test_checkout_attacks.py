@@ -188,6 +188,51 @@ def test_submodules_come_from_where_the_policy_says(server: FakeServer, place: P
         assert code("none")[0] == "submodule.not_allowed"
 
 
+def test_without_that_submodules_come_from_the_repository_s_own_host(
+    server: FakeServer, place: Place, tmp_path: Path
+) -> None:
+    allow = ("-c", "protocol.file.allow=always")
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        "".join(
+            f'[url "{tmp_path}/{host}/"]\n\tinsteadOf = ssh://git@{host}.example.test/\n' for host in ("git", "evil")
+        ),
+        "utf-8",
+    )
+    for name in ("git/part", "evil/part", "git/widgets"):
+        make_repository(tmp_path / name, {"inside": f"of {name}"})
+    repository = tmp_path / "git" / "widgets"
+    own = "ssh://git@git.example.test/widgets"
+    git(repository, *allow, "submodule", "--quiet", "add", str(tmp_path / "git" / "part"), "sub")
+
+    def send(job_id: str, url: str) -> tuple[str, str]:
+        (repository / ".gitmodules").write_text(f'[submodule "sub"]\n\tpath = sub\n\turl = {url}\n', "utf-8")
+        git(repository, "add", ".gitmodules")
+        git(repository, "commit", "-qm", job_id, "--allow-empty")
+        done = run(server, place.job("echo it ran; cat sub/inside", own), job_id)
+        assert done.finish is not None
+        assert ("it ran" in done.text.splitlines()) == (outcome(done)[0] == "0"), done.text
+        return (done.finish.get("refusal") or {}).get("code", ""), done.text
+
+    place.write("policy.toml", 'version = 1\nstatic-steps = "any"\n')
+    flags = place.flags(
+        "--git-submodule-clone-config", "protocol.file.allow=always", "--git-config-file", str(config)
+    )
+    foreign = "ssh://git@evil.example.test/part"
+    with agent_process(server, tmp_path, *flags):
+        for job_id, url in (("same", "ssh://git@git.example.test/part"), ("relative", "../part")):
+            refused, text = send(job_id, url)
+            assert refused == "" and "of git/part" in text, text
+        theirs = git(tmp_path / "evil" / "part", "rev-parse", "HEAD").strip()
+        git(repository, "update-index", "--cacheinfo", f"160000,{theirs},sub")
+        git(repository, "commit", "-qm", "Theirs")
+        refused, text = send("foreign", foreign)
+        assert refused == "submodule.host" and foreign in text and "of evil" not in text, text
+        place.write("policy.toml", f'version = 1\nstatic-steps = "any"\nsubmodules = ["{foreign}"]\n')
+        refused, text = send("named", foreign)
+        assert refused == "" and "of evil/part" in text, text
+
+
 # --- D13: large files ---------------------------------------------------------------------------------------------
 
 

@@ -305,6 +305,13 @@ class Installation:
         """
         if verifies:
             options = ["--verification-jwks-file", str(self.workshop.verification_file), *options]
+            if self.kind == OURS and "--policy-file" not in options:
+                policy = self.folder / "policy.toml"
+                # Repositories are folders here, and their submodules on a host.
+                text = 'version = 1\nstatic-steps = "any"\nsubmodules = "ssh://git@git.example.test/*"\n'
+                policy.write_text(text, encoding="utf-8")
+                policy.chmod(0o600)
+                options = ["--policy-file", str(policy), *options]
         elif self.kind == OURS:
             options = ["--no-verification", *options]
         if url and self.kind == STOCK:

@@ -144,7 +144,7 @@ def test_branches_are_looked_up_at_the_remote() -> None:
     assert approved(document("static"), policy('branches = ["main"]')).limits.on_branch
     pull = approved(moved(pull_request="7"), policy('branches = ["main"]\npull-requests = true'))
     assert not pull.limits.on_branch
-    assert approved(BOUND).limits == NO_LIMITS
+    assert approved(BOUND).limits == replace(NO_LIMITS, own_host=True)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,13 @@ def test_what_is_no_script_is_refused_before_anything_happens(command: str) -> N
 def test_scripts_pass_and_the_runner_looks_again(command: str) -> None:
     step = replace(STEP, command=command)
     assert approved(document("bound", step), policy('commands = "scripts"')).limits.scripts_only
+
+
+def test_submodules_of_other_hosts_have_to_be_named_unless_the_policy_observes() -> None:
+    assert approved(BOUND, policy("")).limits.own_host
+    named = approved(BOUND, policy('submodules = ["https://parts.example.test/*"]')).limits
+    assert not named.own_host and len(named.submodules) == 1
+    assert not approved(BOUND, policy('mode = "observe"')).limits.own_host
 
 
 def test_attempts_are_counted_as_the_server_admits_them() -> None:

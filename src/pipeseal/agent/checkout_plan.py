@@ -59,6 +59,7 @@ class CheckoutPlan(NamedTuple):
         tree: full object id of the tree that the commit must have; empty when nobody says.
         signers: by one of each of these the commit must be signed.
         submodule_sources: each of these must match where a submodule comes from.
+        own_host: submodules may come from the host of `repository` alone.
     """
 
     repository: str
@@ -89,6 +90,7 @@ class CheckoutPlan(NamedTuple):
     tree: str = ""
     signers: tuple[CommitSigners, ...] = ()
     submodule_sources: tuple[Patterns, ...] = ()
+    own_host: bool = False
 
     @property
     def pull_refspec(self) -> str:

@@ -341,7 +341,9 @@ class Lifecycle:
         if self._work.limits.on_branch:
             plan = plan._replace(verification="policy")
         limits = self._work.limits
-        plan = plan._replace(signers=limits.commit_signers, submodule_sources=limits.submodules)
+        plan = plan._replace(
+            signers=limits.commit_signers, submodule_sources=limits.submodules, own_host=limits.own_host
+        )
         wait = session.cancellation.requested.wait
         commit = check_out(session, plan, self._checkout_path, wait=wait)
         if self._work.reports_commit:

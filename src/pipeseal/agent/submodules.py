@@ -1,4 +1,4 @@
-"""Submodules: checked out with the repository, and only from where the policy says, if it says something."""
+"""Submodules: checked out with the repository, and only from where the policy says, or else the repository's host."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeseal.agent.checkout_plan import CheckoutPlan
 from pipeseal.agent.git import Git
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.errors import escape_control
+from pipeseal.repository.names import repository_host
 
 MAX_DEPTH = 10
 
@@ -29,11 +30,12 @@ def update_submodules(
         deadline: when git has to be done, on the monotonic clock; None for no limit.
 
     Raises:
-        SubmoduleNotAllowed: `submodule.not_allowed`: one of them comes from elsewhere; nothing of it was fetched.
+        SubmoduleNotAllowed: `submodule.not_allowed`, and `submodule.host` where the policy names none: one of them
+            comes from elsewhere; nothing of it was fetched.
         PhaseFailed: they cannot be had.
     """
     config = [word for pair in plan.submodule_config for word in ("-c", pair)]
-    if not plan.submodule_sources:
+    if not plan.submodule_sources and not plan.own_host:
         git.must("submodule", "sync", "--recursive")
         git.must(*config, "submodule", "update", "--init", "--recursive", "--force")
     else:
@@ -61,12 +63,8 @@ def _update_level(
     git.must("submodule", "init", "--quiet")
     for name in _names(git):
         url = git.ask("config", "--get", f"submodule.{name}.url")
-        if url is not None and not all(allowed.match(url) for allowed in plan.submodule_sources):
-            raise SubmoduleNotAllowed(
-                f"the submodule {escape_control(name)} comes from {escape_control(url)}, which the policy's "
-                "`submodules` do not allow",
-                code="submodule.not_allowed",
-            )
+        if url is not None:
+            _check_place(name, url, plan)
     git.must(*config, "submodule", "update", "--force")
     listed = git.ask("ls-files", "--stage", "-z") or ""
     for entry in listed.split("\0"):
@@ -74,6 +72,23 @@ def _update_level(
         if about.startswith("160000 ") and (directory / path / ".git").exists():
             inner = directory / path
             _update_level(session, Git(session, inner, deadline=deadline), inner, plan, config, deadline, levels - 1)
+
+
+def _check_place(name: str, url: str, plan: CheckoutPlan) -> None:
+    what = f"the submodule {escape_control(name)} comes from {escape_control(url)}, which"
+    if not all(allowed.match(url) for allowed in plan.submodule_sources):
+        raise SubmoduleNotAllowed(
+            f"{what} the policy's `submodules` do not allow",
+            code="submodule.not_allowed",
+        )
+    if plan.own_host:
+        own, host = repository_host(plan.repository), repository_host(url)
+        if host is None or host != own:
+            where = f"on {own}" if own else "where the repository itself is"
+            raise SubmoduleNotAllowed(
+                f"{what} is not {where}; other places have to be in the policy's `submodules`",
+                code="submodule.host",
+            )
 
 
 def _names(git: Git) -> list[str]:

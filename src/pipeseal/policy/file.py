@@ -48,7 +48,10 @@ SHARED_KEYS: dict[str, Key] = {
     ),
     "commit-keyring": Key("text", "file of OpenPGP public keys that may sign commits"),
     "revoked-commit-signers": Key("text", "file of SSH keys, or a KRL, that are not believed any more"),
-    "submodules": Key("texts", "repositories of submodules; an empty list allows none, without it any (https, ssh)"),
+    "submodules": Key(
+        "texts",
+        "repositories of submodules (https, ssh); an empty list allows none, without it the repository's own host",
+    ),
     "commands": Key("any|scripts", "`scripts`: only scripts of the repository, no inline commands"),
     "plugins": Key("texts", "plugin sources in full, such as `github.com/acme/*#v*`; an empty list allows none"),
     "pinned-plugins": Key("boolean", "true: only plugins that were sealed at a commit, see `pipeseal plugins lock`"),

@@ -157,7 +157,8 @@ class Policy:
         rules += [rule for part in parts for rule in part.rules]
         modes = [part.mode for part in parts if part.mode is not None]
         informational = [part.informational for part in parts if part.informational is not None]
-        limits = self._limits(parts, facts)
+        mode = modes[-1] if modes else Mode.ENFORCE
+        limits = self._limits(parts, facts, mode)
         choices = [part.static_steps for part in parts if part.static_steps is not None]
         starts = next((part.static_starts for part in reversed(parts) if part.static_starts is not None), None)
         if facts.is_static and (choices or starts is not None):
@@ -165,7 +166,7 @@ class Policy:
         return Applied(
             title=parts[-1].title,
             rules=(*self.switches, *_last_of_each(rules)),
-            mode=modes[-1] if modes else Mode.ENFORCE,
+            mode=mode,
             server_variables=sum((part.server_variables for part in parts), NONE),
             informational=informational[-1] if informational else True,
             limits=limits,
@@ -198,7 +199,8 @@ class Policy:
             ),
         )
 
-    def _limits(self, parts: list[Section], facts: Facts) -> Limits:
+    def _limits(self, parts: list[Section], facts: Facts, mode: Mode) -> Limits:
+        submodules = tuple(rule.allowed for part in parts for rule in part.rules if isinstance(rule, Submodules))
         return Limits(
             scripts_only=self.switch_limits.scripts_only or any(part.scripts_only for part in parts),
             repository_hooks=self.switch_limits.repository_hooks and all(part.repository_hooks for part in parts),
@@ -207,7 +209,9 @@ class Policy:
             commit_signers=tuple(
                 rule.signers for part in parts for rule in part.rules if isinstance(rule, SignedCommits)
             ),
-            submodules=tuple(rule.allowed for part in parts for rule in part.rules if isinstance(rule, Submodules)),
+            submodules=submodules,
+            # Other hosts are sent requests, and maybe credentials, at the word of whoever wrote the commit.
+            own_host=not submodules and mode is Mode.ENFORCE,
         )
 
 

@@ -42,6 +42,7 @@ class Limits:
         on_branch: the commit must be part of the job's branch, as the remote has it.
         commit_signers: by one of each of these the commit must be signed.
         submodules: each of these must match where a submodule comes from.
+        own_host: submodules may come from the repository's own host alone.
     """
 
     scripts_only: bool = False
@@ -49,6 +50,7 @@ class Limits:
     on_branch: bool = False
     commit_signers: tuple[CommitSigners, ...] = ()
     submodules: tuple[Patterns, ...] = ()
+    own_host: bool = False
 
 
 NO_LIMITS = Limits()

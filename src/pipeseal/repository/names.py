@@ -11,6 +11,27 @@ _OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 _REVISION = re.compile(r"[^-\s\x00-\x1f\x7f:?*\[\\^~][^\s\x00-\x1f\x7f:?*\[\\]{0,1023}")
 _REFSPEC = re.compile(r"\+?[^-+\s\x00-\x1f\x7f][^\s\x00-\x1f\x7f]{0,2047}")
 
+# Addresses whose host is beyond doubt, in git's long and short form; what else there is, has none here.
+_HOST = r"(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])"
+_ADDRESS = re.compile(rf"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~%+:-]*@)?{_HOST}(?::[0-9]*)?(?:/[^\x00-\x20\\]*)?")
+_SHORT_ADDRESS = re.compile(rf"(?:[A-Za-z0-9._+-]+@)?{_HOST}:(?![:/]/)[^:\x00-\x20\\][^\x00-\x20\\]*")
+_LOCAL = re.compile(r"(?:file://)?/[^\x00]*|\.{1,2}(?:/[^\x00]*)?")
+
+
+def repository_host(address: str) -> str | None:
+    """The host that git goes to for a repository, in lower case; empty for a folder of this machine.
+
+    Parameters:
+        address: URL, `user@host:path` or path.
+
+    Returns:
+        None when that is not beyond doubt.
+    """
+    if _LOCAL.fullmatch(address):
+        return ""
+    match = _ADDRESS.fullmatch(address) or ("://" not in address and _SHORT_ADDRESS.fullmatch(address)) or None
+    return match["host"].lower() if match else None
+
 
 def is_full_object_id(commit: str) -> bool:
     """Whether a commit is named by its whole object id (SHA-1 or SHA-256)."""

@@ -167,6 +167,18 @@ ROWS: tuple[Code, ...] = (
         "other agents with users of their own.",
     ),
     Code(
+        "submodule.host",
+        "submodule from another host",
+        "The repository has a submodule on another host than its own, and the policy does not say where submodules may "
+        "come from. Nothing of it was fetched.",
+        (
+            "the project has parts on several hosts, and its policy has no `submodules` yet",
+            "the submodule is named by another name of the same host",
+            "somebody changed .gitmodules to bring in code, or to be sent credentials",
+        ),
+        "If the address is right, name it, and those of the other submodules, in `submodules` of the policy.",
+    ),
+    Code(
         "submodule.not_allowed",
         "submodule from elsewhere",
         "The repository has a submodule at an address that the policy's `submodules` do not allow. Nothing of it was "
