@@ -13,6 +13,9 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from pipeseal.agent.options import OPTIONS
+from pipeseal.agentapi.job_messages import Annotation, OidcTokenRequest
+from pipeseal.agentapi.messages import FinishRequest, PipelineUpload, Refusal, RegisterRequest, StartRequest
+from pipeseal.agentapi.routes import ROUTES
 from pipeseal.cli import COMMANDS, root
 from pipeseal.errors.codes import CODES
 
@@ -110,6 +113,24 @@ def test_settings_of_agents_that_examples_have_exist() -> None:
         if "=" in line and not line.startswith("#")
     ]
     assert [where for where in named if where[1] not in known] == []
+
+
+def test_what_leaves_is_told_of_every_call_and_field() -> None:
+    page = (DOCS / "security" / "what-stays-with-you.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in page.partition("## Every call")[2].splitlines() if line[:3] == "| `"]
+    told = {name: sent for calls, sent in rows for name in re.findall(r"`(\w+)`", calls)}
+    assert sorted(told) == sorted(route.name for route in ROUTES)
+    bodies = {
+        "register": RegisterRequest.__struct_fields__,
+        "heartbeat": ("sent_at",),
+        "start_job": StartRequest.__struct_fields__,
+        "finish_job": {*FinishRequest.__struct_fields__, *Refusal.__struct_fields__} - {"refusal"},
+        "upload_pipeline": PipelineUpload.__struct_fields__,
+        "annotate": Annotation.__annotations__,
+        "request_oidc_token": OidcTokenRequest.__annotations__,
+    }
+    for call, fields in bodies.items():
+        assert set(re.findall(r"`(\w+)`", told[call])) == set(fields), call
 
 
 POLICIES = [
