@@ -64,10 +64,10 @@ export async function drawArtifacts(element, build, { signal, job = null }) {
 
   replace(
     element,
-    h("div", { class: "row", role: "search" }, words, told),
+    h("div", { class: "row", role: "search", "aria-label": "Find artifacts" }, words, told),
     h(
       "div",
-      { class: "scroll" },
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": "Artifacts" },
       h(
         "table",
         null,

@@ -50,7 +50,7 @@ function draw(build) {
     h("summary", null, "The same as a table"),
     h(
       "div",
-      { class: "scroll" },
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of steps" },
       h(
         "table",
         null,

@@ -189,7 +189,7 @@ export class JobPanel {
       h("p", { class: "muted" }, "What the server sends the job. Agents add their own, and pass on only what their policy lets a server set."),
       h(
         "div",
-        { class: "scroll" },
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": "Variables" },
         h(
           "table",
           { class: "environment" },

@@ -14,7 +14,7 @@ const MOST_BLOCKS = 5000;
  */
 export function renderMarkdown(text, context) {
   const lines = text.replaceAll("\0", "�").split(/\r\n|\r|\n/).map((line) => line.replaceAll("\t", "    "));
-  return blocks(lines, { ...context, left: MOST_BLOCKS }, 0);
+  return blocks(lines, { ...context, left: MOST_BLOCKS, level: 1 }, 0);
 }
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^`]*)$/;
@@ -39,8 +39,9 @@ function blocks(lines, context, depth) {
       at += 1;
       found.push(h("pre", { tabindex: "0" }, h("code", null, code.join("\n"))));
     } else if (heading) {
-      // Below the headings of the page.
-      found.push(h(`h${Math.min(6, heading[1].length + 3)}`, null, inline(heading[2] ?? "", context)));
+      // Below the heading of the page, and no level left out, whatever the text does.
+      context.level = Math.min(6, heading[1].length + 1, context.level + 1);
+      found.push(h(`h${context.level}`, null, inline(heading[2] ?? "", context)));
       at += 1;
     } else if (RULE.test(line)) {
       found.push(h("hr"));
@@ -117,7 +118,7 @@ function table(lines, from, found, context) {
   found.push(
     h(
       "div",
-      { class: "scroll" },
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": `Table of ${heads.join(", ")}`.slice(0, 100) },
       h(
         "table",
         null,

@@ -16,7 +16,9 @@ export class StepList {
     this.compact = compact;
     this.by = query.get("by") === "state" ? "state" : "order";
     this.limit = FIRST;
+    // What the reader opened and closed, of all steps and of those that a search left.
     this.opened = new Map();
+    this.openedOfFound = new Map();
     this.drawn = new Map();
     this.words = h("input", {
       type: "search",
@@ -45,7 +47,7 @@ export class StepList {
     this.element = h(
       "nav",
       { class: compact ? "build-steps compact" : "build-steps", "aria-label": "Steps" },
-      h("div", { class: "row steps-bar", role: "search" }, this.words, this.only, this.order),
+      h("div", { class: "row steps-bar", role: "search", "aria-label": "Steps" }, this.words, this.only, this.order),
       this.count,
       this.list,
       this.more,
@@ -55,6 +57,7 @@ export class StepList {
   changed() {
     this.by = this.order.value;
     this.limit = FIRST;
+    this.openedOfFound.clear();
     const query = new URLSearchParams(location.search);
     for (const [name, value] of [["q", this.words.value], ["state", this.only.value], ["by", this.by === "state" ? "state" : ""]]) {
       if (value) query.set(name, value);
@@ -71,7 +74,8 @@ export class StepList {
     const words = this.words.value.trim().toLowerCase();
     const jobs = all.filter((job) => this.fits(job, words));
     const isFiltered = jobs.length < all.length;
-    const rows = this.by === "state" ? this.rowsByState(jobs) : this.rowsInOrder(jobs, isFiltered);
+    this.isFiltered = isFiltered;
+    const rows = this.by === "state" ? this.rowsByState(jobs) : this.rowsInOrder(jobs);
     const shown = rows.slice(0, this.limit);
     patch(this.list, shown.map((row) => this.drawRow(row)));
     this.more.hidden = rows.length <= this.limit;
@@ -112,7 +116,7 @@ export class StepList {
       .map(([, , job]) => ({ job, depth: 0 }));
   }
 
-  rowsInOrder(jobs, isFiltered) {
+  rowsInOrder(jobs) {
     const rows = [];
     for (const group of runs(jobs, (job) => job.group_key ?? "")) {
       const name = group[0].group_key;
@@ -120,7 +124,7 @@ export class StepList {
       if (name) {
         const key = `group ${name}`;
         rows.push({ fold: key, name, jobs: group, depth: 0 });
-        if (!this.isOpen(key, group, isFiltered)) continue;
+        if (!this.isOpen(key, group)) continue;
         depth = 1;
       }
       for (const step of runs(group, (job) => job.step.id)) {
@@ -130,19 +134,20 @@ export class StepList {
         }
         const key = `step ${step[0].step.id}`;
         rows.push({ fold: key, name: commonName(step), jobs: step, depth });
-        if (this.isOpen(key, step, isFiltered)) for (const job of step) rows.push({ job, depth: depth + 1, inner: true });
+        if (this.isOpen(key, step)) for (const job of step) rows.push({ job, depth: depth + 1, inner: true });
       }
     }
     return rows;
   }
 
-  isOpen(key, jobs, isFiltered) {
-    return this.opened.get(key) ?? (isFiltered || jobs.some((job) => job.id === this.current) || (jobs.length <= 50 && jobs.some(isBad)));
+  isOpen(key, jobs) {
+    if (this.isFiltered) return this.openedOfFound.get(key) ?? true;
+    return this.opened.get(key) ?? (jobs.some((job) => job.id === this.current) || (jobs.length <= 50 && jobs.some(isBad)));
   }
 
   drawRow(row) {
     const key = row.fold ?? row.job.id;
-    const isOpen = row.fold && this.isOpen(row.fold, row.jobs, this.words.value !== "" || this.only.value !== "");
+    const isOpen = row.fold && this.isOpen(row.fold, row.jobs);
     const told = row.fold
       ? JSON.stringify([row.name, row.depth, isOpen, together(row.jobs), row.jobs.length, tally(row.jobs)])
       : JSON.stringify([jobName(row.job), row.depth, row.inner, stateOf(row.job), row.job.started_at, row.job.finished_at, row.job.retries_count, row.job.soft_failed]);
@@ -156,7 +161,7 @@ export class StepList {
 
   drawFold(row, isOpen) {
     const toggle = () => {
-      this.opened.set(row.fold, !isOpen);
+      (this.isFiltered ? this.openedOfFound : this.opened).set(row.fold, !isOpen);
       this.update(this.build);
       this.drawn.get(row.fold)?.element.querySelector("button")?.focus();
     };
@@ -202,9 +207,9 @@ export class StepList {
 
   /** Open or close all groups. */
   toggleAll() {
-    const folds = this.rowsInOrder(latestJobs(this.build), false).filter((row) => row.fold);
-    const wanted = !folds.some((row) => this.isOpen(row.fold, row.jobs, false));
-    for (const row of folds) this.opened.set(row.fold, wanted);
+    const folds = this.rowsInOrder(latestJobs(this.build)).filter((row) => row.fold);
+    const wanted = !folds.some((row) => this.isOpen(row.fold, row.jobs));
+    for (const row of folds) (this.isFiltered ? this.openedOfFound : this.opened).set(row.fold, wanted);
     this.update(this.build);
   }
 }

@@ -28,7 +28,7 @@ export function jobTable(query) {
     return cell;
   });
   const more = h("button", { type: "button", hidden: true, onclick: () => ((limit += FIRST), draw()) }, "Show more");
-  const element = h("div", null, counts, h("div", { class: "scroll" }, h("table", null, h("caption", { class: "visually-hidden" }, "Jobs"), h("thead", null, h("tr", null, heads)), body)), more);
+  const element = h("div", null, counts, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of jobs" }, h("table", null, h("caption", { class: "visually-hidden" }, "Jobs"), h("thead", null, h("tr", null, heads)), body)), more);
 
   function sortBy(name) {
     sort = sort === name ? `-${name}` : name;

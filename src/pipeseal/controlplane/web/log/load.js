@@ -25,7 +25,8 @@ export function breathe() {
  */
 export async function loadLog(job, { signal, take, onproblem, start = 0, most = MOST_BYTES }) {
   const raw = new URL(job.raw_log_url).pathname;
-  const state = { bytes: start, total: Infinity, ended: false };
+  // Nobody asks for a range of nothing.
+  const state = { bytes: start, total: job.finished_at && job.log_bytes === 0 ? 0 : Infinity, ended: false };
   let begun = performance.now();
 
   async function consume(bytes) {

@@ -118,7 +118,7 @@ class LogView {
       h("button", { type: "button", "aria-keyshortcuts": "z", onclick: () => this.toggleFull() }, "Full screen"),
       h(
         "div",
-        { class: "log-search", role: "search" },
+        { class: "log-search", role: "search", "aria-label": "Log" },
         this.words,
         this.exact,
         h("button", { type: "button", "aria-label": "Hit before", "aria-keyshortcuts": "Shift+N", onclick: () => this.step(-1) }, "↑"),
@@ -311,6 +311,8 @@ class LogView {
     if (this.parser.count > 0) this.lines.reveal(this.parser.count - 1);
     this.atEnd();
     this.scrollToEnd();
+    // On a small screen the end of the box may be below the end of the window.
+    this.box.scrollIntoView({ block: "end" });
     // Lines that had no elements get them now, and may be taller than was thought.
     requestAnimationFrame(() => this.scrollToEnd());
   }

@@ -110,6 +110,8 @@ class BuildPage {
     this.build = build;
     document.title = `#${build.number} ${build.state} · ${build.pipeline.name} · Pipeseal`;
     if (before && before.state !== build.state) announce(`Build ${build.state.replaceAll("_", " ")}`);
+    // An attempt that was just made is not in what was known before.
+    if (this.parameters.job && !this.panel && build.jobs.some((job) => job.id === this.parameters.job)) this.lay(build);
     this.drawHead();
     this.drawNotes();
     this.steps?.update(build);
