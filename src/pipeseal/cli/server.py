@@ -83,6 +83,7 @@ def default_data_folder() -> Path:
     default=1_200,
     help="The same of one address without either.",
 )
+@click.option("--open-metrics", is_flag=True, help="Anybody may read /metrics; otherwise it takes an API token.")
 @click.option("--notify-http", is_flag=True, help="Pipelines' webhooks (`notify`) may go without TLS.")
 @click.option(
     "--notify-network", multiple=True, help="Network they may reach though it is no open one, such as 10.1.0.0/16."
@@ -114,6 +115,7 @@ def server(
     max_connections: int,
     max_requests: int,
     max_anonymous_requests: int,
+    open_metrics: bool,
     notify_http: bool,
     notify_network: tuple[str, ...],
     log_level: str,
@@ -163,6 +165,7 @@ def server(
         heartbeat_interval=heartbeat_interval or max(1, min(60, int(heartbeat_timeout / 3))),
         ping_hold=ping_hold,
         streaming_pings=streaming_pings,
+        open_metrics=open_metrics,
         notify_http=notify_http,
         notify_networks=notify_network,
         heartbeat_timeout=heartbeat_timeout,

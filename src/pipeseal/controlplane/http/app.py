@@ -18,6 +18,7 @@ from pipeseal.controlplane.http.artifacts import artifact_routes
 from pipeseal.controlplane.http.badges import badge_routes
 from pipeseal.controlplane.http.door import Application, Door
 from pipeseal.controlplane.http.graphql import graphql_routes
+from pipeseal.controlplane.http.metrics import metrics_routes
 from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.openapi.routes import openapi_routes
 from pipeseal.controlplane.http.pages import page_routes
@@ -49,6 +50,7 @@ def all_routes(plane: ControlPlane) -> list[Route]:
         *webhook_routes(plane),
         *session_routes(plane),
         *badge_routes(plane),
+        *metrics_routes(plane),
         *openapi_routes(),
         Route("/healthz", healthz),
     ]
@@ -84,4 +86,4 @@ def make_app(plane: ControlPlane) -> Application:
     )
     # A redirect would tell the address as this process sees it, not as a proxy in front is called.
     inner.router.redirect_slashes = False
-    return Door(inner, secure=plane.url.startswith("https://"))
+    return Door(inner, secure=plane.url.startswith("https://"), count=plane.metrics.count)

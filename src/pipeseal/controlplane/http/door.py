@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -48,16 +49,24 @@ class Door:
     Parameters:
         application: what answers all other requests.
         secure: people reach the server with TLS.
+        count: is told of each answer when it begins: method, status, and seconds since the request came.
     """
 
-    def __init__(self, application: Application, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        secure: bool = False,
+        count: Callable[[str, int, float], None] | None = None,
+    ) -> None:
         self._application = application
         self._secure = secure
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
         if scope["type"] == "http":
-            send = with_headers(send, secure=self._secure)
+            send = with_headers(self._counting(scope["method"], send), secure=self._secure)
             if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
                 problem = ErrorMessage(message="the address holds a NUL character", code="request.malformed")
                 await render(problem, 422)(scope, receive, send)
@@ -65,3 +74,15 @@ class Door:
             if scope["path"].startswith(_REST) and scope["path"].endswith("/"):
                 scope["path"] = scope["path"].removesuffix("/")
         await self._application(scope, receive, send)
+
+    def _counting(self, method: str, send: Send) -> Send:
+        count, began = self._count, time.monotonic()
+        if count is None:
+            return send
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                count(method, message["status"], time.monotonic() - began)
+            await send(message)
+
+        return sending

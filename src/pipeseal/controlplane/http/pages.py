@@ -23,6 +23,7 @@ from pipeseal.controlplane.services.authenticate import not_found
 # Addresses that people visit. What they name need not exist: the page says so.
 PAGES: Final = (
     "/",
+    "/account",
     "/welcome",
     "/sign-in",
     "/{organization}",

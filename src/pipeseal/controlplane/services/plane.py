@@ -22,6 +22,7 @@ from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_tok
 from pipeseal.controlplane.services.clock_jumps import ClockJumps
 from pipeseal.controlplane.services.dispatch import Dispatcher, Sessions
 from pipeseal.controlplane.services.events import Events
+from pipeseal.controlplane.services.metrics import Metrics
 from pipeseal.controlplane.services.peers import Peers, make_session
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import jobs as job_store
@@ -56,6 +57,7 @@ class Settings:
         sweep_interval: how often lost agents and overdue jobs are looked for.
         notify_http: webhooks of pipelines (`notify`) may go without TLS.
         notify_networks: networks that they may reach beyond the open one, such as `10.1.0.0/16`.
+        open_metrics: anybody may read `/metrics`; otherwise it takes an API token.
         log_packing_delay: how long after a job's end its log stays in chunks, where logs are in an object store.
         limits: sizes and counts.
     """
@@ -72,6 +74,7 @@ class Settings:
     cancel_timeout: float = 120.0
     sweep_interval: float = 2.0
     log_packing_delay: float = 60.0
+    open_metrics: bool = False
     notify_http: bool = False
     notify_networks: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -113,6 +116,7 @@ class ControlPlane:
         self.sign_ins = SignIns()
         self.known_rate = Rate(settings.limits.max_requests_per_minute)
         self.anonymous_rate = Rate(settings.limits.max_anonymous_requests_per_minute)
+        self.metrics = Metrics(self)
         self.organization_id = ""
         self.registration_digests: dict[str, str] = {}
         self._lock = lock

@@ -27,7 +27,7 @@ export async function drawFrame() {
       asStranger && h("span", { class: "stranger" }, "You see what a stranger sees. ", h("a", { href: here, target: "_self" }, "Back to yourself")),
       themeButton(),
       facts.account
-        ? [h("span", { class: "muted" }, facts.account.name), h("button", { onclick: signOut }, "Sign out")]
+        ? [h("a", { href: "/account", class: "quiet-link", "aria-current": here === "/account" ? "page" : null }, facts.account.name), h("button", { onclick: signOut }, "Sign out")]
         : h("a", { class: "button", href: `/sign-in?next=${encodeURIComponent(here)}` }, "Sign in"),
     ),
   );

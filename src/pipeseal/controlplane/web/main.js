@@ -6,6 +6,7 @@ import { drawFrame, forgetKeys } from "./frame.js";
 // Address to module, the first that fits; each exports `show(main, { parameters, query, signal })`.
 const ROUTES = [
   [/^\/sign-in$/, () => import("./pages/sign-in.js"), []],
+  [/^\/account$/, () => import("./pages/account.js"), []],
   [/^\/welcome$/, () => import("./pages/welcome.js"), []],
   [/^\/([^/]+)\/agents$/, () => import("./pages/agents.js"), ["organization"]],
   [/^\/([^/]+)\/keys$/, () => import("./pages/keys.js"), ["organization"]],

@@ -159,6 +159,13 @@ OTHER_OPERATIONS: dict[str, Operation] = {
         (503,),
         parameters=_BADGE,
     ),
+    "GET /metrics": Operation(
+        "show_metrics",
+        "Measures for Prometheus; without a token where the server is set so.",
+        Proof.API,
+        {200: Answer("The measures.", media_type="text/plain")},
+        (401, 403, 503),
+    ),
     "GET /healthz": Operation(
         "show_health",
         "Whether the server and its database answer.",

@@ -3,13 +3,17 @@ import { h, moment, replace } from "../dom.js";
 import { ask, change, may, session } from "../api.js";
 import { choice, field, form } from "../forms.js";
 import { go } from "../main.js";
+import { changes } from "./changes.js";
 
 const ROLES = ["reader", "member", "maintainer", "owner"];
 const SECTIONS = [
   ["general", "General", general],
   ["members", "Members", members],
   ["tokens", "API tokens", tokens],
+  ["changes", "Changes", changes],
 ];
+// What only owners may read.
+const OWNERS = ["tokens", "changes"];
 
 export async function show(main, { parameters, signal }) {
   const facts = await session();
@@ -24,7 +28,7 @@ export async function show(main, { parameters, signal }) {
     h(
       "nav",
       { class: "tabs", "aria-label": "Settings" },
-      SECTIONS.map(([name, text]) =>
+      SECTIONS.filter(([name]) => may("write_organizations") || !OWNERS.includes(name)).map(([name, text]) =>
         h("a", { href: name === "general" ? base : `${base}/${name}`, "aria-current": name === found[0] ? "page" : null }, text),
       ),
     ),

@@ -4,6 +4,7 @@ import { announce, h, replace } from "../dom.js";
 import { ask, change, session } from "../api.js";
 import { field, form, textarea } from "../forms.js";
 import { go } from "../main.js";
+import { badges } from "./badges.js";
 import { drawSigning } from "../trust/signing.js";
 
 const SECTIONS = [
@@ -49,6 +50,7 @@ async function general(pipeline, signal) {
         return "Saved";
       })),
     visibility(pipeline, organization),
+    badges(pipeline),
   ];
 }
 
