@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -84,27 +84,25 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, folder: Path) -> None
             stage.run(command)
 
 
-def test_five_minutes_are_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_five_minutes_are_enough(folder: Path, record_property: Callable[[str, object], None]) -> None:
     begun = time.monotonic()
     with Stage(folder, {}) as stage:
         for command in read_commands(FIVE_MINUTES):
             stage.run(command)
         seconds = time.monotonic() - begun
-    with capsys.disabled():
-        print(f"\nfive minutes: {seconds:.1f} s, without the installation")
+    record_property("summary", f"the tutorial of five minutes: {seconds:.1f} s, without the installation")
     assert seconds < 300
 
 
-def test_every_block_of_commands_is_run_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_block_of_commands_is_run_or_says_why_not(record_property: Callable[[str, object], None]) -> None:
     blocks = [block for page in PAGES for block in read_blocks(page)]
     kinds = {"console", "hcl", "ini", "json", "mermaid", "text", "toml", "yaml"}
     unknown = [f"{_name(block.page)}:{block.line} {block.info!r}" for block in blocks if block.info not in kinds]
     assert [where for where in unknown if " 'sh not-run=\"" not in where] == []
     reasons = Counter(block.reason for block in blocks if block.reason)
     run = sum(len(read_commands(page)) for page in PAGES)
-    with capsys.disabled():
-        print(f"\n{run} commands are run; blocks that are not:")
-        for reason, count in reasons.items():
-            print(f"  {count}  {reason}")
+    record_property("summary", f"commands of the documentation: {run} run; {reasons.total()} blocks are not")
+    for reason, count in reasons.items():
+        record_property("summary", f"commands of the documentation: not run, {count}: {reason}")
     # A page's main way has to be run: more reasons than these need a look.
     assert run > 60 and sum(reasons.values()) <= 16
