@@ -17,7 +17,8 @@ from pipeseal.lab.stage import Actors
 if TYPE_CHECKING:
     from pipeseal.lab.own_agent import OwnAgent
 
-JOB_SECONDS = 30.0
+# Nothing waits for so long on a machine that has time for it.
+JOB_SECONDS = 120.0
 MAIN = "runner"
 Settings: TypeAlias = Mapping[str, str | bool]
 

@@ -127,7 +127,7 @@ class Actors:
         """Where what `name` prints goes."""
         return self._directory / f"{name}.log"
 
-    def start(self, name: str, arguments: Sequence[str], *, ready: str, timeout_seconds: float = 20) -> str:
+    def start(self, name: str, arguments: Sequence[str], *, ready: str, timeout_seconds: float = 90) -> str:
         """Start `pipeseal ARGUMENTS` and wait until it prints a line that contains `ready`.
 
         Returns:

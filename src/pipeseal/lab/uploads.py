@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ class Uploads:
 
     def _start(self) -> None:
         ground = self.drill.ground
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        # What is left of a start that failed must not have the next one fail too.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o700)
         run_git(self.folder, "clone", "--quiet", ground.repository, str(self._work))
         self._write(self.key, ground.pairs["signer"].private_set)
         policy = (

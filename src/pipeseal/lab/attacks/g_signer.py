@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from pipeseal.lab.agents import JOB_SECONDS
 from pipeseal.lab.hostile_server import Answer, Request, answer_json
 from pipeseal.lab.scenario import Scenario
 from pipeseal.lab.uploads import AGENT, FILE, GENERATE, HONEST, TEMPLATES, UPLOAD, Uploads
@@ -134,7 +135,7 @@ def _key(drill: Drill) -> None:
     uploads.key.chmod(0o644)
     try:
         words = ["signer", "--check", "--config", str(uploads.folder / "signer.toml")]
-        done = drill.actors.run(words, timeout_seconds=30)
+        done = drill.actors.run(words, timeout_seconds=JOB_SECONDS)
         drill.attempts += 1
         drill.must(
             done.returncode != 0 and "[signer.permissions]" in done.stderr, "a signer starts with a key for everybody"
@@ -245,7 +246,7 @@ def _blindly(drill: Drill) -> None:
         (["--expect-digest", "0" * 64, "--no-confirm"], "signing.other_text"),
         (["--repo", str(ground.lookalike)], "signing.repository"),
     ):
-        done = drill.actors.run([*words, *more], timeout_seconds=30)
+        done = drill.actors.run([*words, *more], timeout_seconds=JOB_SECONDS)
         drill.attempts += 1
         drill.must(
             done.returncode != 0 and "signature" not in done.stdout, "steps of the server's were signed blindly"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeseal.errors import PipesealError
 from pipeseal.lab import lies
-from pipeseal.lab.agents import MAIN
+from pipeseal.lab.agents import JOB_SECONDS, MAIN
 from pipeseal.lab.hostile_server import Answer, Interference, Request, answer_json
 from pipeseal.lab.scenario import Attempt, Scenario, Stops
 
@@ -310,7 +310,7 @@ def _intervals(drill: Drill) -> None:
     drill.server.registration = dict.fromkeys(names, "soon")
     path = drill.write_settings("no-interval", {})
     drill.attempts += 1
-    done = drill.actors.run(["agent", "start", "--config", str(path)], timeout_seconds=30)
+    done = drill.actors.run(["agent", "start", "--config", str(path)], timeout_seconds=JOB_SECONDS)
     drill.server.registration = {}
     drill.must(
         done.returncode > 0 and "api.answer" in done.stderr + done.stdout, "intervals that are words were taken"
@@ -371,7 +371,7 @@ def _identifiers(drill: Drill) -> None:
     for agent_id in ("../../x", "a/b", ""):
         drill.server.registration = {"id": agent_id}
         path = drill.write_settings("other-id", {})
-        done = drill.actors.run(["agent", "start", "--config", str(path)], timeout_seconds=30)
+        done = drill.actors.run(["agent", "start", "--config", str(path)], timeout_seconds=JOB_SECONDS)
         drill.server.registration = {}
         drill.attempts += 1
         drill.must(
@@ -536,7 +536,7 @@ def _subcommands(drill: Drill) -> None:
         for body in (NONSENSE[1 + number % 3], NONSENSE[4 + number % 4], b'{"value":[]}'):
             drill.attempts += 1
             with _interfering(drill, _answering_about(Answer(200, body), job_id)):
-                done = drill.actors.run(words, environment=environment, timeout_seconds=20)
+                done = drill.actors.run(words, environment=environment, timeout_seconds=JOB_SECONDS)
             drill.must("Traceback" not in done.stderr, f"{' '.join(words)}: {body!r}: {done.stderr[-300:]}")
             drill.must(
                 done.returncode > 0 or not done.stdout, f"{' '.join(words)}: {body!r} was taken: {done.stdout[:200]}"
