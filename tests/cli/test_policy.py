@@ -128,6 +128,20 @@ def test_explain_approves_observes_and_refuses(tmp_path: Path, keys: Path) -> No
     assert pipeseal(*words, "--at", "yesterday").exit_code == 2
 
 
+def test_explain_says_how_often_it_may_start(tmp_path: Path, keys: Path) -> None:
+    job = job_file(tmp_path, document("sealed"))
+    words = ("policy", "explain", str(job), "--keys", str(keys), *AT, *TAGS)
+    sealed = json.loads(pipeseal(*words, "-o", "json").output)["starts"]
+    assert sealed["at_most"] > 1 and not sealed["exclusive"] and sealed["remembered_until"]
+    path = policy_file(tmp_path, "max-attempts = 1")
+    result = pipeseal(*words, "--policy", str(path))
+    assert "may start once, which the agent's ledger counts until 20" in result.output, result.output
+    lowered = json.loads(pipeseal(*words, "--policy", str(path), "-o", "json").output)["starts"]
+    assert lowered["at_most"] == 1 and lowered["place"] == sealed["place"]
+    job_file(tmp_path, document("bound"))
+    assert "may start any number of times" in pipeseal(*words).output
+
+
 def _line(decision: str, pipeline: str, *codes: str, time: str = "2027-01-31T10:00:00Z") -> bytes:
     findings = [{"code": code, "message": f"because of {code}", "fields": ["X\x1b[2J"]} for code in codes]
     record = {"time": time, "decision": decision, "organization": "acme", "pipeline": pipeline, "job": "j-1"}

@@ -8,19 +8,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from pipeseal.agent.ledger.ledger import PATIENCE_SECONDS
 from pipeseal.lab import lies
 from pipeseal.lab.attacks.e_replays import SCENARIOS
 from pipeseal.lab.drill import MAIN, Drill, Settings
 from pipeseal.lab.honest import KINDS, JobDocument
 from pipeseal.lab.hostile_server import JobRecord
 from pipeseal.lab.score import line_of
-from tests.controlplane.postgres_server import fresh_database
+from tests.controlplane.postgres_server import fresh_database, server_url
 
 WITH_A_LEDGER = ("E01", "E05", "E06", "E09", "E12", "E14")
 
@@ -37,7 +42,7 @@ class LedgerDrill(Drill):
 
 
 @pytest.fixture(scope="module")
-def on_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+def on_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerDrill]:
     with fresh_database() as url, LedgerDrill(tmp_path_factory.mktemp("drill") / "drill", url) as drill:
         yield drill
 
@@ -47,6 +52,43 @@ def test_on_postgresql_nothing_gets_through_either(on_postgresql: Drill, number:
     (scenario,) = (each for each in SCENARIOS if each.id == number)
     result = on_postgresql.run(scenario)
     assert result.passed, line_of(result)
+
+
+@contextmanager
+def away(url: str) -> Iterator[None]:
+    """The database at `url` is away: connections break, and none is made."""
+    name = urlsplit(url).path[1:]
+    with psycopg.connect(server_url(), autocommit=True) as connection:
+
+        def allow(answer: str) -> None:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {answer}".encode())
+
+        allow("false")
+        try:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            yield
+        finally:
+            allow("true")
+
+
+def test_a_database_that_goes_away_refuses_jobs_in_time_and_nothing_is_forgotten(on_postgresql: LedgerDrill) -> None:
+    """Two agents, one memory: while it is away neither starts anything, and afterwards it knows what ran before."""
+    drill, other = on_postgresql, "on-the-other-machine"
+    drill.start_agent(other)
+    exclusive = drill.honest("exclusive")
+    drill.must_run(drill.send(exclusive))
+    with away(drill.ledger):
+        begun = time.monotonic()
+        told = [drill.offer(drill.honest("sealed", name), name) for name in (MAIN, other)]
+        for record in told:
+            drill.must_refuse(drill.wait(record), ("ledger.unavailable",))
+        assert time.monotonic() - begun < 6 * PATIENCE_SECONDS
+        assert drill.is_running(MAIN) and drill.is_running(other)
+    drill.ground.forget_notes()
+    for name in (MAIN, other):
+        drill.must_run(drill.send(drill.honest("sealed", name), name))
+        drill.must_refuse(drill.send(told_to(drill, exclusive, name), name), ("ledger.exclusive",))
+    drill.stop_agent(other)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from pipeseal import __version__
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.client import AgentClient, check_identifier, user_agent
 from pipeseal.agent.health import WorkerHealth
+from pipeseal.agent.orders import Orders
 from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
 from pipeseal.agent.run_job import JobContext, JobRun
@@ -77,6 +78,7 @@ class Worker:
         self._context = context
         self._executor = executor
         self._log = log
+        self._orders = Orders(log)
         self._index = index
         self._clock = clock
         self._health = health
@@ -121,6 +123,7 @@ class Worker:
         )
         registration = await self._call(client.register, self._introduction())
         self._log = self._log.named(registration.name)
+        self._orders = Orders(self._log)
         session = client.with_token(registration.access_token)
         self._ping_client = client.with_token(
             registration.access_token, transport=open_pool(endpoint, user_agent=user_agent())
@@ -232,9 +235,9 @@ class Worker:
         paused = answer.action == "pause"
         if paused and self._health.state != "paused":
             why = f": {answer.message[:500]}" if answer.message else ""
-            self._log.info(f"The server pauses this agent{why}")
+            self._orders.note("pause", f"The server pauses this agent{why}")
         elif not paused and self._health.state == "paused":
-            self._log.info("The server resumes this agent")
+            self._orders.note("resume", "The server resumes this agent")
         self._become("paused" if paused else "idle")
 
     def _note_endpoint(self, endpoint: Any) -> None:
@@ -343,6 +346,7 @@ class Worker:
             except PipesealError:
                 continue
             if state in _STOP_STATES:
+                self._orders.note("cancel")  # the job tells it
                 run.cancel(_STOP_STATES[state])
                 return
 

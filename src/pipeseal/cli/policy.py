@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from pipeseal.policy.judge import Judgement
     from pipeseal.policy.policy import Policy, Section
+    from pipeseal.policy.starts import StartRequest
 
 
 @click.command("check")
@@ -121,7 +122,8 @@ def policy_explain(
       pipeseal policy explain job.json --keys verification.json --tags queue=deploy
 
     JOB is the answer of a server to `accept`: an object with `env` and `step`. It is taken to be for the agent that
-    it names. Exit status 0: it would run; 22: it is not proven, or a rule does not agree.
+    it names. How often it may start is said too; whether it has started before, only the agent's ledger knows. Exit
+    status 0: it would run; 22: it is not proven, or a rule does not agree.
     """
     import sys
 
@@ -131,7 +133,7 @@ def policy_explain(
     from pipeseal.errors import VerificationError, escape_control
     from pipeseal.policy.facts import LocalFacts
     from pipeseal.policy.files import read_policy
-    from pipeseal.policy.judge import judge_job
+    from pipeseal.policy.judge import judge_job, start_of
     from pipeseal.policy.policy import Mode, Policy
     from pipeseal.policy.proof import prove_job
     from pipeseal.signing.keys.open import load_verification_keys
@@ -157,13 +159,14 @@ def policy_explain(
         click.echo("Without a proof no rule is asked.")
         sys.exit(CHECK_FAILED)
     judgement = judge_job(parsed, proven, policy, local)
+    start = start_of(parsed, proven, judgement.applied, now=local.now)
     findings = judgement.findings
     runs = not findings or judgement.applied.mode is Mode.OBSERVE
     decision = "approved" if not findings else "observed" if runs else "refused"
     if output == "json":
-        _print_json({"proof": proven.proof.value, "decision": decision, **_document(judgement)})
+        _print_json({"proof": proven.proof.value, "decision": decision, **_document(judgement, start)})
     else:
-        _print_judgement(judgement, proven.proof.value, decision)
+        _print_judgement(judgement, start, proven.proof.value, decision)
     sys.exit(0 if runs else CHECK_FAILED)
 
 
@@ -183,7 +186,7 @@ def _print_json(document: dict[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def _document(judgement: Judgement) -> dict[str, Any]:
+def _document(judgement: Judgement, start: StartRequest) -> dict[str, Any]:
     variables = judgement.variables
     return {
         "section": judgement.applied.title,
@@ -206,10 +209,18 @@ def _document(judgement: Judgement) -> dict[str, Any]:
             "informational": sorted(set(variables.variables) & variables.informational),
             "files": sorted(variables.texts),
         },
+        "starts": {
+            "counted_for": start.subject,
+            "place": start.place,
+            "at_most": start.most,
+            "exclusive": start.exclusive,
+            "remembered_until": start.keep_until,
+        },
     }
 
 
-def _print_judgement(judgement: Judgement, proof: str, decision: str) -> None:
+def _print_judgement(judgement: Judgement, start: StartRequest, proof: str, decision: str) -> None:
+    from pipeseal.clock import render_timestamp
     from pipeseal.errors import escape_control
 
     key = judgement.facts.key
@@ -229,6 +240,12 @@ def _print_judgement(judgement: Judgement, proof: str, decision: str) -> None:
         click.echo(f"       refused[{finding.code}]: {escape_control(finding.message)}")
         for name, why in list(finding.evidence.items())[:10]:
             click.echo(f"         {escape_control(name)} {escape_control(why)}")
+    most = "any number of times" if start.most is None else "once" if start.most == 1 else f"{start.most} times"
+    until = "for ever" if start.keep_until is None else f"until {render_timestamp(start.keep_until)[:10]}"
+    exclusive = ", exclusive" if start.exclusive else ""
+    click.echo(
+        f"  --   {escape_control(start.subject)} may start {most}{exclusive}, which the agent's ledger counts {until}"
+    )
     click.echo(f"\n{decision}")
 
 

@@ -20,7 +20,7 @@ from pipeseal.policy.decision import MAKER, ApprovedJob, Refused
 from pipeseal.policy.environment import look_at_names
 from pipeseal.policy.explanation import explain_failure
 from pipeseal.policy.facts import Facts, Finding, LocalFacts
-from pipeseal.policy.judge import ORGANIZATION, PIPELINE, claimed_facts, judge_job
+from pipeseal.policy.judge import ORGANIZATION, PIPELINE, claimed_facts, judge_job, start_of
 from pipeseal.policy.policy import Mode, Policy
 from pipeseal.policy.proof import ProvenJob, plugins_in_full, prove_job, prove_signature
 from pipeseal.policy.settings import OnFailure, VerificationSettings
@@ -178,15 +178,7 @@ def _judge(
         commit=judgement.facts.commit,
         branch=judgement.facts.branch,
         place=_place(judgement.facts),
-        start=request_start(
-            job,
-            proven,
-            now=local.now,
-            max_attempts=applied.max_attempts,
-            static_starts=applied.static_starts,
-            on_branch=applied.limits.on_branch,
-            observed=observed,
-        ),
+        start=start_of(job, proven, applied, now=local.now, observed=observed),
         limits=applied.limits,
         section=applied.title,
         findings=findings,

@@ -11,6 +11,7 @@ from pipeseal.policy.environment import JudgedVariables, judge_variables
 from pipeseal.policy.facts import Facts, Finding, LocalFacts
 from pipeseal.policy.policy import Applied, Policy
 from pipeseal.policy.proof import ProvenJob
+from pipeseal.policy.starts import StartRequest, request_start
 
 ORGANIZATION, PIPELINE = "BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG"
 
@@ -71,6 +72,26 @@ def judge_job(job: Job, proven: ProvenJob, policy: Policy, local: LocalFacts) ->
         informational=applied.informational,
     )
     return Judgement(facts, applied, verdicts, variables)
+
+
+def start_of(job: Job, proven: ProvenJob, applied: Applied, *, now: float, observed: bool = False) -> StartRequest:
+    """What the ledger has to be asked before a job that was judged starts.
+
+    Parameters:
+        job, proven: as for `judge_job`.
+        applied: the part of the policy that holds.
+        now: seconds since 1970.
+        observed: see `StartRequest`.
+    """
+    return request_start(
+        job,
+        proven,
+        now=now,
+        max_attempts=applied.max_attempts,
+        static_starts=applied.static_starts,
+        on_branch=applied.limits.on_branch,
+        observed=observed,
+    )
 
 
 def facts_of(env: Mapping[str, str], proven: ProvenJob, local: LocalFacts) -> Facts:
