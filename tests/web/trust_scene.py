@@ -68,8 +68,8 @@ class Scene:
             assert row is not None
             return str(row["content"])
 
-        def write(text: str) -> Callable[[Transaction], None]:
-            return lambda tx: tx.run("UPDATE steps SET content = :text WHERE id = :id", text=text, id=step) and None
+        def write(text: str) -> Callable[[Transaction], int]:
+            return lambda tx: tx.run("UPDATE steps SET content = :text WHERE id = :id", text=text, id=step)
 
         before = database.submit(read).result()
         after = change(before)
@@ -88,11 +88,11 @@ class Scene:
             query: an UPDATE with `:value`.
         """
         database = self.running.plane.database
-        database.submit(lambda tx: tx.run(query, value=after) and None).result()
+        database.submit(lambda tx: tx.run(query, value=after)).result()
         try:
             yield
         finally:
-            database.submit(lambda tx: tx.run(query, value=before) and None).result()
+            database.submit(lambda tx: tx.run(query, value=before)).result()
 
 
 @contextmanager
@@ -175,9 +175,10 @@ class Reader:
 
     def draw(self, what: str, key: str = "", *, fragment: str = "") -> Page:
         """Show one part of trust, in the place of a page: `bar`, `tab`, `job` or `refused`."""
-        # A page that draws nothing of trust itself, so that each part is there once.
-        self.page.goto(f"{self.scene.api.url}/local/agents{fragment}")
-        self.page.wait_for_selector("main:not([aria-busy])")
+        # On a page that draws nothing of trust itself, so that each part is there once.
+        if self.page.url != f"{self.scene.api.url}{self.scene.path}" or fragment:
+            self.page.goto(f"{self.scene.api.url}/local/agents{fragment}")
+            self.page.wait_for_selector("main:not([aria-busy])")
         job = self.scene.job(key)["id"] if key else None
         self.page.evaluate(_DRAW, [what, self.scene.path + fragment, self.scene.build["number"], job])
         return self.page

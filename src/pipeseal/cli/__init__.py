@@ -67,6 +67,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "step update": ("step", "Update an attribute of a step."),
     "step cancel": ("step", "Cancel the unfinished jobs of a step."),
     "workdir set": ("workdir", "Set the working directory of the job's later phases."),
+    "verify": ("verify", "Verify who signed the steps of a build, without the server's pages."),
     "tool keygen": ("tool_keygen", "Make a key pair for signing and verifying steps."),
     "tool sign": ("tool_sign", "Sign the steps of a pipeline file."),
     "tool verify": ("tool_verify", "Say for each step of a signed file who signed what."),

@@ -33,7 +33,12 @@ WORST_FIRST = (
 )
 
 _BY_STATUS = {401: AUTHENTICATION, 403: PERMISSION, 404: NOT_FOUND}
-_BY_CODE = {"signature.missing": NOT_SIGNED, "key.unknown": UNKNOWN_SIGNER, "key.none": CANNOT_CHECK}
+_BY_CODE = {
+    "signature.missing": NOT_SIGNED,
+    "key.unknown": UNKNOWN_SIGNER,
+    "key.none": CANNOT_CHECK,
+    "evidence.missing": EVIDENCE_MISSING,
+}
 
 
 def exit_status(error: PipesealError) -> int:

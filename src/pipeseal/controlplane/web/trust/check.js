@@ -1,6 +1,7 @@
 // Checking the steps of a build: gets what is needed from the server, and lets the worker judge it.
 import { ask, asStranger, may } from "../api.js";
 import { startWorker } from "../workers.js";
+import { asShown } from "./judge.js";
 import { keepFirst, readRing } from "./keyring.js";
 
 const PAGE = 100;
@@ -43,12 +44,6 @@ export function placeOf() {
   return { organization, slug };
 }
 
-function shownOf(build, job) {
-  const { id, commit, branch, tag, pull_request } = build;
-  const { command, step_key, matrix } = job;
-  return { ...placeOf(), build: { id, commit, branch, tag, pull_request }, job: { command, step_key, matrix } };
-}
-
 /** How the step of one job stands: what `judge` says, with the `found` it was judged by. */
 export async function checkJob(build, job, { signal } = {}) {
   const { organization, slug } = placeOf();
@@ -81,7 +76,7 @@ export async function checkBuild(build, { signal, all = false } = {}) {
 
 async function decide(organization, pairs, build) {
   const ring = readRing(organization);
-  const decided = await Promise.all(pairs.map(([found, job]) => judge(found, shownOf(build, job), ring)));
+  const decided = await Promise.all(pairs.map(([found, job]) => judge(found, asShown(placeOf(), build, job), ring)));
   if (ring.fresh && decided.some((one) => one.signer?.how === "first")) {
     const listed = may("read_pipelines") && !asStranger ? (await ask("/keys?per_page=100")).filter((key) => key.revoked_at === null) : [];
     const used = decided.flatMap((one) => [one.signer, one.seal?.signer]).filter((one) => one?.how === "first");

@@ -31,7 +31,8 @@ export async function drawJobTrust(element, build, job, { signal } = {}) {
     h("h2", null, "Signature of the step"),
     h("div", { class: "trust-bar" }, mark(result.state, sentenceOf(result)), isChecked && speaker("checked here")),
     help && h("p", { class: "hint" }, help),
-    result.code && h("p", { class: "hint" }, h("code", null, result.code), " · ", h("code", null, `pipeseal explain ${result.code}`)),
+    // Codes of the page's own are in no table.
+    result.code && !result.code.startsWith("page.") && h("p", { class: "hint" }, h("code", null, `pipeseal explain ${result.code}`)),
     signerFacts(result.signer),
     result.values && signedValues(result),
     result.seal && sealFacts(result.seal),

@@ -14,7 +14,7 @@ const PREFIX = "env::";
 // What has no answer, as against what answers no.
 const UNDECIDED = new Set(["key.unknown", "key.unsuitable", "key.malformed", "page.algorithm", "field.unknown", "number.unsafe", "payload.value"]);
 
-// Variable to what the page shows of it; `undefined`: the page does not know.
+// Variable to what the page shows of it; `undefined`: nobody asks, as when signatures are looked at by themselves.
 const BINDINGS = {
   BUILDKITE_ORGANIZATION_SLUG: ["organisation", (shown) => shown.organization],
   BUILDKITE_PIPELINE_SLUG: ["pipeline", (shown) => shown.slug],
@@ -25,6 +25,16 @@ const BINDINGS = {
   BUILDKITE_PULL_REQUEST: ["pull request", (shown) => (shown.build.pull_request === undefined ? undefined : (shown.build.pull_request?.id ?? "false"))],
   BUILDKITE_STEP_KEY: ["step", (shown) => (shown.job.step_key === undefined ? undefined : (shown.job.step_key ?? ""))],
 };
+
+/**
+ * What a page shows, as `judge` compares it. What the server leaves out counts as nothing: a signature that is for
+ * something does not fit it.
+ */
+export function asShown({ organization, slug }, build, job) {
+  const { id = null, commit = null, branch = null, tag = null, pull_request = null } = build;
+  const { command = null, step_key = null, matrix = null } = job;
+  return { organization, slug, build: { id, commit, branch, tag, pull_request }, job: { command, step_key, matrix } };
+}
 
 /**
  * How a step stands: { state, code, says, signer, values, checks, seal }.

@@ -1,6 +1,12 @@
 // Whose code did the checking, and how to check with other code.
 import { h } from "../dom.js";
 
+// A build's own address where there is one, without the part that is the page's alone.
+function commandFor() {
+  const build = location.pathname.match(/^\/[^/]+\/[^/]+\/builds\/\d+/);
+  return `pipeseal verify ${build ? location.origin + build[0] : "BUILD"} --jwks-file verification.json`;
+}
+
 /** The line that stands wherever something was checked. */
 export function leopard() {
   return h(
@@ -11,7 +17,7 @@ export function leopard() {
     ". If you do not trust that server, check again with code from elsewhere: ",
     h("a", { href: "/web/verify.html", download: "pipeseal-verify.html" }, "save the one-file verifier"),
     ", or on a command line: ",
-    h("code", null, "pipeseal tool verify"),
+    h("code", null, commandFor()),
     ".",
   );
 }

@@ -1,7 +1,7 @@
 // The verifier in one file: judges saved evidence with keys that the reader brings, and talks to nobody.
 import { Flaw } from "./canonical.js";
 import { h, replace } from "../dom.js";
-import { judge } from "./judge.js";
+import { asShown, judge } from "./judge.js";
 import { soundKey, thumbprintOf } from "./keycheck.js";
 import { mark } from "./states.js";
 import { outcomeOf, sentenceOf } from "./words.js";
@@ -49,7 +49,7 @@ async function readFile(input, what) {
 }
 
 async function verify(evidence, jwks) {
-  if (!globalThis.crypto?.subtle) throw new Flaw("page.insecure", "This browser does no cryptography for files; open the page at localhost, or use: pipeseal tool verify");
+  if (!globalThis.crypto?.subtle) throw new Flaw("page.insecure", "This browser does no cryptography for files; open the page at localhost, or use: pipeseal verify");
   if (evidence?.type !== "pipeseal-evidence" || evidence.version !== 1 || !Array.isArray(evidence.jobs) || !Array.isArray(evidence.steps))
     throw new Flaw("page.file", "That is no evidence: save it on a build's Trust tab.");
   const ring = { pins: [], keys: {}, refused: [], fresh: false };
@@ -61,7 +61,7 @@ async function verify(evidence, jwks) {
   const results = new Map();
   for (const job of evidence.jobs) {
     const found = byId.get(job.id);
-    const shown = { organization: evidence.organization, slug: evidence.slug, build: evidence.build, job };
+    const shown = asShown(evidence, evidence.build, job);
     // Keys in the evidence are the server's: only what the reader brought is tried.
     const result = found ? await judge({ ...found, keys: [] }, shown, ring) : { state: "missing", code: "page.payload", says: "the evidence names this job and has no step of it" };
     results.set(job.id, result);

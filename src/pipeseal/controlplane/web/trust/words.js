@@ -3,9 +3,9 @@ import { short } from "./judge.js";
 import { STATES, worstOf } from "./states.js";
 
 const HELP = {
-  "page.insecure": "Open this page over https, or check on a command line: pipeseal tool verify.",
+  "page.insecure": "Open this page over https, or check on a command line: pipeseal verify.",
   "page.withheld": "Sign in to check it, if you may.",
-  "page.algorithm": "Use a newer browser, or check on a command line: pipeseal tool verify.",
+  "page.algorithm": "Use a newer browser, or check on a command line: pipeseal verify.",
   "page.worker": "Load the page again; if that does not help, check on a command line: pipeseal tool verify.",
   "key.unknown": "If you know the signer, add their public key on the Keys page, or open the build with a link that ends in #pin=THUMBPRINT.",
 };
