@@ -62,6 +62,7 @@ class Stage:
             "https://graphql.buildkite.com/v1": f"http://{self.address}/graphql/v1",
         }
         self._count = 0
+        # A group of its own, so that what a page left running can be ended with it.
         self._shell = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=self.home,
@@ -90,7 +91,8 @@ class Stage:
         """End what is still running: politely, and after ten seconds for certain."""
         assert self._shell.stdin is not None
         try:
-            self._shell.stdin.write(b"kill $(jobs -p) 2> /dev/null; wait\nexit 0\n")
+            # First what the page started, then what that left behind in the shell's own group.
+            self._shell.stdin.write(b"kill $(jobs -p) 2> /dev/null; wait; trap '' TERM; kill -TERM 0\nexit 0\n")
             self._shell.stdin.close()
             self._shell.wait(timeout=10)
         except (BrokenPipeError, subprocess.TimeoutExpired):
@@ -110,7 +112,6 @@ class Stage:
         output.touch()
         text = self._on_stage(command.text)
         if command.stays:
-            # Redirections stand inside: a `&` ends a command.
             self._send(f"{text[:-1].rstrip()} < /dev/null > {output} 2>&1 &\necho $!\n")
         else:
             self._send(f"{{ {text}\n}} < /dev/null > {output} 2>&1\necho $?\n")
