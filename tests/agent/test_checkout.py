@@ -38,6 +38,26 @@ def script(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def test_an_existing_clone_costs_few_processes(server: FakeServer, tmp_path: Path) -> None:
+    repository = tmp_path / "widgets"
+    first = make_repository(repository, {"file": "one", "folder/file": "two"})
+    calls = tmp_path / "calls"
+    script(tmp_path / "bin", "git", f'echo "$@" >> {calls}\nPATH=/usr/bin:/bin exec git "$@"\n')
+    path = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    resolved = {"BUILDKITE_COMMIT_RESOLVED": "true"}
+    with agent_process(server, tmp_path, *OPEN, environment=path):
+        for job_id in ("a", "b"):
+            calls.unlink(missing_ok=True)
+            place = {"repository": str(repository), "commit": first, "env": resolved}
+            job = run(server, unsigned("cat file folder/file", **place), job_id)
+            assert outcome(job) == ("0", "", "") and "onetwo" in job.text, job.text
+    lines = calls.read_text().splitlines()
+    said = " ".join(lines)
+    assert len(lines) == 7, lines
+    for word in ("config", "reset", "clean", "fetch", "checkout", "rev-parse", "cat-file"):
+        assert word in said
+
+
 # --- mirrors -------------------------------------------------------------------------------------------------------
 
 

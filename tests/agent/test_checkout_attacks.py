@@ -146,6 +146,24 @@ def test_any_object_that_is_another_is_found(tmp_path: Path, what: str) -> None:
     assert caught.value.code == "checkout.damaged"
 
 
+@pytest.mark.parametrize(
+    "tree", [b"\0", b"100644 run", b"100644 run\0short", b"100644\0run " + bytes(20), b" \0" + bytes(20)]
+)
+def test_a_tree_that_is_none_is_found(tmp_path: Path, tree: bytes) -> None:
+    repository = tmp_path / "widgets"
+    make_repository(repository, {"file": "x"})
+
+    def put(kind: str, content: bytes) -> str:
+        command = ["git", "-C", str(repository), "hash-object", "-t", kind, "--literally", "-w", "--stdin"]
+        return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
+
+    for named in (put("tree", tree), "0" * 40, "none"):
+        commit = put("commit", f"tree {named}\n".encode())
+        with pytest.raises(VerificationError) as caught:
+            verify_commit_objects(repository, commit)
+        assert caught.value.code == "checkout.damaged"
+
+
 # --- D12: submodules ----------------------------------------------------------------------------------------------
 
 

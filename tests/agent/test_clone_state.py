@@ -69,6 +69,21 @@ def test_clone_that_is_somebody_elses_is_made_anew(server: FakeServer, tmp_path:
     assert git(other, "status", "--porcelain") == ""
 
 
+def test_an_address_that_a_job_puts_before_the_first_is_not_fetched_from(server: FakeServer, tmp_path: Path) -> None:
+    repository, evil = tmp_path / "widgets", tmp_path / "evil"
+    make_repository(repository, {"file": "right\n"})
+    make_repository(evil, {"file": "wrong\n"})
+    # git fetches from the first address, and `git config --get` says the last.
+    plant = f"git config --replace-all remote.origin.url {evil}; git config --add remote.origin.url {repository}"
+    place = {"repository": str(repository)}
+    with agent_process(server, tmp_path, *OPEN) as agent:
+        assert outcome(run(server, unsigned(plant, **place), "a")) == ("0", "", "")
+        job = run(server, unsigned("cat file", **place), "b")
+        assert outcome(job) == ("0", "", "") and "right" in job.text and "wrong" not in job.text, job.text
+        config = (agent.builds / "tester" / "acme" / "widgets" / ".git" / "config").read_text()
+        assert str(evil) not in config
+
+
 def test_configuration_of_the_machine_is_not_read_but_the_operators_file_is(
     server: FakeServer, tmp_path: Path
 ) -> None:

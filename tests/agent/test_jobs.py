@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,31 @@ def test_refused_job_runs_nothing(server: FakeServer, tmp_path: Path, keys: Path
         honest = run(server, good, "good")
         assert outcome(honest) == ("0", "", ""), honest.text
         assert {path.name for path in marks.iterdir()} >= {"environment", "checkout", "command"}
+
+
+def test_a_job_that_the_server_lets_nobody_start_runs_nothing_and_uses_up_no_attempt(
+    server: FakeServer, tmp_path: Path, keys: Path
+) -> None:
+    mark = tmp_path / "mark"
+    good = {**signed(keys, f"touch {mark}"), "id": "once"}
+    evil = json.loads(json.dumps(good).replace(f"touch {mark}", f"touch {mark}; true"))
+    server.interfere = lambda request: (422, b"{}") if request.path.endswith("/start") else None
+    with agent_process(server, tmp_path, *verifying(keys), "--skip-checkout") as agent:
+        refusals = 0
+        for raw in (good, evil):
+            job = server.add_job(raw, "once")
+            refusals += 1
+            server.wait_for(partial(_is_told, agent, refusals))
+            assert not job.finish and not job.chunks and "Refused" not in agent.log
+        assert not mark.exists()
+        server.interfere = lambda _request: None
+        # The same job again: an attempt that the ledger had kept would refuse it.
+        assert outcome(run(server, good, "once")) == ("0", "", "")
+        assert mark.exists()
+
+
+def _is_told(agent: AgentProcess, times: int) -> bool:
+    return agent.log.count("Could not start the job") == times
 
 
 def test_unsigned_variables_refuse_the_job_with_their_names(server: FakeServer, tmp_path: Path, keys: Path) -> None:

@@ -73,6 +73,35 @@ def test_first_output_goes_out_at_once_and_the_rest_when_due() -> None:
     assert len(sink.chunks) <= 5
 
 
+def test_the_agents_first_lines_go_with_the_output_or_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeseal.agent.logstream.HEAD_SECONDS", 60.0)
+    for output in (b"output", b""):
+        sink = Sink()
+        log = JobLog(LogStream(sink, max_chunk_bytes=100_000, interval_seconds=30), Clock(), timestamps=False)
+        log.header("Running commands")
+        log.prompt("true")
+        if not output:
+            log.close()
+        log.output(output)
+        _wait_for(sink)
+        assert sink.chunks[1][1].endswith(output or b"true\n") and sink.chunks[1][1].startswith(b"~~~ Running")
+        log.close()
+        assert len(sink.chunks) == 1
+    monkeypatch.setattr("pipeseal.agent.logstream.HEAD_SECONDS", 0.01)
+    sink = Sink()
+    log = JobLog(LogStream(sink, max_chunk_bytes=100_000, interval_seconds=30), Clock(), timestamps=False)
+    log.header("Running commands")
+    _wait_for(sink)
+    log.close()
+
+
+def _wait_for(sink: Sink) -> None:
+    deadline = time.monotonic() + 10
+    while not sink.chunks:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
 def test_slow_server_slows_the_writer_down_and_memory_stays_flat() -> None:
     sink = Sink(delay=0.01)
     stream = LogStream(sink, max_chunk_bytes=10_000, interval_seconds=1)

@@ -81,9 +81,9 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         mirror = update_mirror(session, plan, plan.mirror, deadline=deadline)
         session.change({"BUILDKITE_REPO_MIRROR": str(mirror)})
     git = Git(session, directory, deadline=deadline, variables=_LFS_VARIABLES if plan.lfs else None)
-    is_used = tidy_clone(git, directory)
-    if is_used:
-        if git.ask("config", "--get", "remote.origin.url") != plan.repository:
+    used = tidy_clone(git, directory)
+    if used is not None:
+        if used.url != plan.repository:
             git.must("remote", "set-url", "--", "origin", plan.repository)
         if mirror is not None and plan.mirror is not None and not plan.mirror.dissociate:
             link_to_mirror(directory, mirror)
@@ -96,15 +96,17 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
         git.must("lfs", "install", "--local", "--skip-repo")
     _fetch(git, plan)
     check_commit(session, git, plan)
-    _choose_paths(git, plan)
+    # An operator's file may say something of it too; then git knows.
+    is_sparse = used.is_sparse if used is not None and session.git.file is None else None
+    _choose_paths(git, plan, is_sparse)
     wanted = "FETCH_HEAD" if plan.commit == "HEAD" else plan.commit
     if is_full_object_id(plan.commit):
         # git prefers a branch of that name to the commit; with this behind it, it is the commit.
         wanted = f"{plan.commit}^{{commit}}"
     git.must("checkout", *shlex.split(plan.checkout_flags), wanted, "--")
     head = _check_head(git, plan)
-    if plan.check_objects and (is_used or mirror is not None):
-        check_objects(session, git, directory, head, mirror)
+    if plan.check_objects and (used is not None or mirror is not None):
+        check_objects(session, git, directory, head, mirror, is_sparse=bool(plan.sparse_paths))
     check_signers(session, directory, head, plan)
     has_submodules = plan.submodules and not plan.sparse_paths and (directory / ".gitmodules").exists()
     if has_submodules:
@@ -119,17 +121,18 @@ def _check_out_once(session: JobSession, plan: CheckoutPlan, directory: Path) ->
 
 def _check_head(git: Git, plan: CheckoutPlan) -> str:
     """The commit that is checked out, compared with what the job is for."""
-    head = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{commit}")
-    if head is None:
+    # Two questions to one git; neither can be taken for an option.
+    answer = git.ask("rev-parse", "HEAD^{commit}", "HEAD^{tree}")
+    ids = (answer or "").split("\n")
+    if len(ids) != 2 or not all(map(is_full_object_id, ids)):
         raise PhaseFailed("git cannot say which commit is checked out")
+    head, tree = ids
     if is_full_object_id(plan.commit) and head != plan.commit.lower():
         raise PhaseFailed(f"checked out {head}, but the job is for {plan.commit}", code="checkout.differs")
-    if plan.tree:
-        tree = git.ask("rev-parse", "--verify", "--end-of-options", "HEAD^{tree}")
-        if tree != plan.tree:
-            raise PhaseFailed(
-                f"commit {head} has the tree {tree}, and the step was sealed for {plan.tree}", code="checkout.differs"
-            )
+    if plan.tree and tree != plan.tree:
+        raise PhaseFailed(
+            f"commit {head} has the tree {tree}, and the step was sealed for {plan.tree}", code="checkout.differs"
+        )
     return head
 
 
@@ -145,10 +148,14 @@ def _clone_flags(plan: CheckoutPlan, mirror: Path | None) -> list[str]:
     return flags
 
 
-def _choose_paths(git: Git, plan: CheckoutPlan) -> None:
+def _choose_paths(git: Git, plan: CheckoutPlan, is_sparse: bool | None) -> None:
+    """Let the checkout hold the paths of the plan; `is_sparse`: whether it left some out before, None to ask."""
     if plan.sparse_paths:
         git.must("sparse-checkout", "set", f"--{plan.sparse_mode}", "--end-of-options", *plan.sparse_paths)
-    elif git.ask("config", "--get", "core.sparseCheckout") == "true":
+        return
+    if is_sparse is None:
+        is_sparse = git.ask("config", "--type=bool", "--get", "core.sparseCheckout") == "true"
+    if is_sparse:
         git.must("sparse-checkout", "disable")
 
 

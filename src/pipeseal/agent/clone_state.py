@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeseal.agent.git import Git
 
@@ -30,11 +31,24 @@ _KEPT = re.compile(
 _KEPT_OF_WORKTREE = re.compile(r"core\.(sparsecheckout|sparsecheckoutcone)|index\.sparse")
 # For hashing all files of a checkout.
 INDEX_SECONDS = 900.0
+_NO = frozenset({"false", "no", "off", "0", ""})
 _REMOVED = ("hooks", "info/attributes", "info/grafts", "refs/replace", "commondir")
 
 
-def tidy_clone(git: Git, directory: Path) -> bool:
-    """Make an existing clone fit for use again; False when there is none that can be.
+class Clone(NamedTuple):
+    """A clone that is fit for use.
+
+    Parameters:
+        url: where it was cloned from.
+        is_sparse: whether its own settings let a checkout leave files out.
+    """
+
+    url: str
+    is_sparse: bool
+
+
+def tidy_clone(git: Git, directory: Path) -> Clone | None:
+    """Make an existing clone fit for use again; None when there is none that can be.
 
     Parameters:
         git: in `directory`.
@@ -44,20 +58,32 @@ def tidy_clone(git: Git, directory: Path) -> bool:
     try:
         # A file or a link would be somebody else's repository.
         if not stat.S_ISDIR(inside.lstat().st_mode):
-            return False
+            return None
     except FileNotFoundError:
-        return False
-    if "remote.origin.url" not in (_tidy(git, inside) or ()):
-        return False
+        return None
+    settings = _tidy(git, inside)
+    url = _url(settings)
+    if settings is None or url is None:
+        return None
     modules = inside / "modules"
     if modules.is_symlink():
-        return False
+        return None
     for folder in _repositories(modules):
         if _tidy(git, folder, worktree=True) is None:
-            return False
+            return None
         # Its files are all written anew.
         _remove(folder / "index")
-    return _renew_index(git, inside)
+    if not _renew_index(git, inside):
+        return None
+    # Whatever git does not take for no (git-config(1), boolean).
+    is_sparse = any(value.lower() not in _NO for value in settings.get("core.sparsecheckout", ()))
+    return Clone(url, is_sparse)
+
+
+def _url(settings: dict[str, list[str]] | None) -> str | None:
+    """The one address of a repository; None when it has none, or several, of which git would choose."""
+    urls = (settings or {}).get("remote.origin.url", [])
+    return urls[0] if len(urls) == 1 else None
 
 
 def _renew_index(git: Git, inside: Path) -> bool:
@@ -66,12 +92,12 @@ def _renew_index(git: Git, inside: Path) -> bool:
     Files that are as they should be keep their times: they are hashed, and not written anew.
     """
     _remove(inside / "index")
-    if git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
-        return True  # nothing is checked out yet
-    if git.ask("read-tree", "HEAD", timeout_seconds=INDEX_SECONDS) is None:
-        return False
-    # Its status says only whether some files differ; those are checked out again.
-    git.ask("update-index", "-q", "--refresh", timeout_seconds=INDEX_SECONDS)
+    # Made from the commit, with the times and sizes of files that are as they are there; the others are checked out
+    # again. No file is left out, whatever the clone's settings say.
+    renewed = git.ask("-c", "core.sparseCheckout=false", "reset", "--mixed", "HEAD", timeout_seconds=INDEX_SECONDS)
+    if renewed is None:
+        # As it should be, where nothing is checked out yet.
+        return git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None
     return not (inside / "index.lock").exists()
 
 
@@ -83,9 +109,10 @@ def tidy_mirror(git: Git, folder: Path, repository: str) -> bool:
         folder: the mirror, a bare repository.
         repository: what it mirrors.
     """
-    if "remote.origin.url" not in (_tidy(git, folder) or ()):
+    url = _url(_tidy(git, folder))
+    if url is None:
         return False
-    if git.ask("config", "--get", "remote.origin.url") != repository:
+    if url != repository:
         return git.run("remote", "set-url", "--", "origin", repository).status == 0
     return True
 
@@ -100,14 +127,18 @@ def _repositories(folder: Path) -> list[Path]:
     return found
 
 
-def _tidy(git: Git, folder: Path, *, worktree: bool = False) -> set[str] | None:
-    """Tidy one repository: the names that are left of its configuration, None when it has none."""
+def _tidy(git: Git, folder: Path, *, worktree: bool = False) -> dict[str, list[str]] | None:
+    """Tidy one repository: what is left of its configuration, None when it has none."""
     for name in _REMOVED:
         _remove(folder / name)
     of_worktree = folder / "config.worktree"
-    if os.path.lexists(of_worktree) and _reduce(git, of_worktree, _KEPT_OF_WORKTREE) is None:
+    own: dict[str, list[str]] | None = {}
+    if os.path.lexists(of_worktree):
+        own = _reduce(git, of_worktree, _KEPT_OF_WORKTREE)
+    settings = _reduce(git, folder / "config", _KEPT, worktree=worktree)
+    if own is None or settings is None:
         return None
-    return _reduce(git, folder / "config", _KEPT, worktree=worktree)
+    return {name: settings.get(name, []) + own.get(name, []) for name in {*settings, *own}}
 
 
 def _remove(path: Path) -> None:
@@ -120,14 +151,14 @@ def _remove(path: Path) -> None:
         pass
 
 
-def _reduce(git: Git, config: Path, kept: re.Pattern[str], *, worktree: bool = False) -> set[str] | None:
-    """Reduce a configuration file: the names that are left, None when it is not one."""
+def _reduce(git: Git, config: Path, kept: re.Pattern[str], *, worktree: bool = False) -> dict[str, list[str]] | None:
+    """Reduce a configuration file: the values of each name that is left, None when it is not one."""
     if config.is_symlink() or not config.is_file():
         return None
     listed = git.ask("config", "--file", str(config), "--no-includes", "--null", "--list")
     if listed is None:
         return None
-    names: set[str] = set()
+    settings: dict[str, list[str]] = {}
     lines: list[str] = []
     removed = False
     for entry in listed.split("\0"):
@@ -135,7 +166,7 @@ def _reduce(git: Git, config: Path, kept: re.Pattern[str], *, worktree: bool = F
         if not name:
             continue
         if kept.fullmatch(name) or (worktree and name == "core.worktree" and _is_near(config, value)):
-            names.add(name)
+            settings.setdefault(name, []).append(value if has_value else "true")
             lines.append(_render(name, value if has_value else "true"))
         else:
             removed = True
@@ -144,7 +175,7 @@ def _reduce(git: Git, config: Path, kept: re.Pattern[str], *, worktree: bool = F
         fresh.unlink(missing_ok=True)
         fresh.write_text("".join(lines), "utf-8", "surrogateescape")
         fresh.replace(config)
-    return names
+    return settings
 
 
 def _is_near(config: Path, worktree: str) -> bool:

@@ -65,8 +65,9 @@ class JobLog:
         """Lines of the agent, as they are."""
         with self._lock:
             self._emit(self._redactor.flush())
-            self._emit(self._redactor.feed((text.rstrip("\n") + "\n").encode("utf-8", "surrogateescape")))
-            self._emit(self._redactor.flush())
+            data = (text.rstrip("\n") + "\n").encode("utf-8", "surrogateescape")
+            self._emit(self._redactor.feed(data), is_head=True)
+            self._emit(self._redactor.flush(), is_head=True)
 
     def header(self, text: str) -> None:
         """Open a muted group."""
@@ -106,7 +107,7 @@ class JobLog:
             self._copy_problem = ""
             self._emit(text.encode())
 
-    def _emit(self, data: bytes) -> None:
+    def _emit(self, data: bytes, *, is_head: bool = False) -> None:
         if not data:
             return
         if self._copy is not None:
@@ -122,7 +123,7 @@ class JobLog:
         else:
             shown = data
         self._at_line_start = data.endswith(b"\n")
-        self._stream.write(shown)
+        self._stream.write(shown, is_head=is_head)
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

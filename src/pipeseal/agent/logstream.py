@@ -17,6 +17,8 @@ from pipeseal.errors import PipesealError
 
 # How fast the first chunks go out: a person who watches sees the beginning at once, a long job costs few requests.
 FIRST_INTERVAL_SECONDS = 0.05
+# How long the agent's first lines wait for the output that they stand above, to go with it in one request.
+HEAD_SECONDS = 0.05
 MAX_UPLOADERS = 3
 
 
@@ -59,18 +61,28 @@ class LogStream:
         self._closing = False
         self.failed_chunks = 0
 
-    def write(self, data: bytes) -> None:
-        """Add bytes to the log; waits while too many are still to be sent."""
+    def write(self, data: bytes, *, is_head: bool = False) -> None:
+        """Add bytes to the log; waits while too many are still to be sent.
+
+        Parameters:
+            is_head: they say what comes; the first ones of a log wait a moment for that.
+        """
         view = memoryview(data)
         while view:
             with self._changed:
                 while len(self._pending) >= self._most_pending:
                     self._changed.wait()
+                # Who waits for the time of what is pending need not hear of every byte that is added to it.
+                is_news = not self._pending
+                if not self._sequence and (is_news or not is_head):
+                    self._flush_at = time.monotonic() + HEAD_SECONDS if is_head else 0.0
+                    is_news = True
                 room = self._most_pending - len(self._pending)
                 self._pending += view[:room]
                 view = view[room:]
                 self._start_uploader()
-                self._changed.notify_all()
+                if is_news or len(self._pending) >= self._max_chunk_bytes:
+                    self._changed.notify_all()
 
     def close(self) -> None:
         """Send what is left and wait until it is sent."""

@@ -102,7 +102,9 @@ def _update(git: Git, plan: CheckoutPlan) -> None:
         git.must("fetch", "--prune", "--", "origin")
 
 
-def check_objects(session: JobSession, git: Git, directory: Path, commit: str, mirror: Path | None) -> None:
+def check_objects(
+    session: JobSession, git: Git, directory: Path, commit: str, mirror: Path | None, *, is_sparse: bool
+) -> None:
     """Hash what was checked out from objects that other jobs could write to; a mirror that is wrong goes.
 
     Parameters:
@@ -110,12 +112,13 @@ def check_objects(session: JobSession, git: Git, directory: Path, commit: str, m
         directory: the checkout.
         commit: full object id of what is checked out.
         mirror: the mirror that the checkout used; None when it used a clone of before alone.
+        is_sparse: the checkout leaves files out, and they are not looked at.
 
     Raises:
         PhaseFailed: `checkout.damaged`: an object is not what its id says; the next attempt begins anew.
     """
     files = None
-    if git.ask("config", "--get", "core.sparseCheckout") == "true":
+    if is_sparse:
         # git-ls-files(1): `S` before what a sparse checkout leaves out, and would fetch if it were looked at.
         listed = (git.ask("ls-files", "-t", "--stage", "-z") or "").split("\0")
         files = frozenset(words[2] for words in map(str.split, listed) if len(words) > 3 and words[0] != "S")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
+from pipeseal.agent.announcement import Announcement, NotStarted
 from pipeseal.agent.client import AgentClient
 from pipeseal.agent.decisions import DecisionLog
 from pipeseal.agent.environment import JobEnvironment
@@ -173,18 +174,27 @@ class JobRun:
         except PipesealError as error:
             self._refuse_unread(error)
             return
-        try:
-            self.client.start_job(self.job_id, render_timestamp(self._context.clock.now()))
-        except PipesealError as error:
-            self._log.error(f"Could not start the job: {error}", job=self.job_id, code=error.code)
-            return
-        self._log.info("Started job", job=self.job_id)
-        outcome, failed_chunks = self._with_log(job, self.client)
-        self._cancellation.close()
-        self._finish(self.client, outcome, failed_chunks)
+        client = self.client
 
-    def _with_log(self, job: Job, client: JobClient) -> tuple[_Outcome, int]:
+        def announce() -> None:
+            client.start_job(self.job_id, render_timestamp(self._context.clock.now()))
+            self._log.info("Started job", job=self.job_id)
+
+        try:
+            outcome, failed_chunks = self._with_log(job, client, Announcement(announce))
+        except NotStarted as error:
+            self._log.error(f"Could not start the job: {error}", job=self.job_id, code=error.cause.code)
+            return
+        finally:
+            self._cancellation.close()
+        self._finish(client, outcome, failed_chunks)
+
+    def _with_log(self, job: Job, client: JobClient, announcement: Announcement) -> tuple[_Outcome, int]:
         def append(sequence: int, offset: int, size: int, compressed: bytes) -> None:
+            try:
+                announcement.wait()
+            except NotStarted:
+                return  # nobody has a log for it
             client.append_log(self.job_id, sequence, offset, size, compressed)
 
         stream = LogStream(
@@ -197,7 +207,10 @@ class JobRun:
         )
         log = JobLog(stream, self._context.clock, timestamps=not self._context.settings.no_ansi_timestamps)
         try:
-            outcome = self._judge_and_run(job, client, log)
+            outcome = self._judge_and_run(job, client, log, announcement)
+            announcement.wait()
+        except NotStarted:
+            raise
         except Exception as error:
             # A fault of ours must end this job, visibly, and not this agent.
             self._log.error(f"The agent failed while running the job: {error!r}", job=self.job_id)
@@ -207,9 +220,9 @@ class JobRun:
             log.close()
         return outcome, log.failed_chunks
 
-    def _judge_and_run(self, job: Job, client: JobClient, log: JobLog) -> _Outcome:
+    def _judge_and_run(self, job: Job, client: JobClient, log: JobLog, announcement: Announcement) -> _Outcome:
         settings = self._context.settings
-        decision = self._decide(job, log)
+        decision = self._decide(job, log, announcement)
         if decision is None:
             return _Outcome(Ended(-1), "agent_refused", self._blind)
         if decision.log:
@@ -225,7 +238,8 @@ class JobRun:
         for warning in decision.warnings:
             self._log.warn(warning, job=self.job_id)
         if settings.expose_job_token:
-            return self._run_approved(job, decision, client, log, JobAccess(client.endpoint, client.token))
+            access = JobAccess(client.endpoint, client.token)
+            return self._run_approved(job, decision, client, log, access, announcement)
         broker = Broker(self.job_id, client.token, transport=client.transport, tell=self._tell_of_call(log))
         try:
             broker.start()
@@ -233,7 +247,8 @@ class JobRun:
             log.error(f"The job cannot be given a way to its agent: {error}")
             return _Outcome(Ended(-1), "process_run_error")
         try:
-            return self._run_approved(job, decision, client, log, JobAccess(broker.endpoint, broker.token))
+            access = JobAccess(broker.endpoint, broker.token)
+            return self._run_approved(job, decision, client, log, access, announcement)
         finally:
             broker.close()
 
@@ -245,7 +260,13 @@ class JobRun:
         return tell
 
     def _run_approved(
-        self, job: Job, decision: ApprovedJob, client: JobClient, log: JobLog, access: JobAccess
+        self,
+        job: Job,
+        decision: ApprovedJob,
+        client: JobClient,
+        log: JobLog,
+        access: JobAccess,
+        announcement: Announcement,
     ) -> _Outcome:
         settings = self._context.settings
         scratch = Scratch(self._context.guardian)
@@ -257,11 +278,17 @@ class JobRun:
             files = write_job_files(plan, scratch.folder)
             now = self._context.clock.now()
             started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
+            announcement.wait()
             asked = {**self._context.base, **files, **access_variables(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
+        except NotStarted:
+            scratch.close()
+            withdraw_job(started, ledger)
+            raise
         except VerificationError as error:
             scratch.close()
             withdraw_job(started, ledger)
+            announcement.wait()
             if self._cancellation.why is not None:
                 return self._cancelled(log, Ended(-1))
             self._note(decision, job, _finding_of(error), refused=True)
@@ -393,13 +420,18 @@ class JobRun:
 
     # --- the decision -----------------------------------------------------------------------------------------------
 
-    def _decide(self, job: Job, log: JobLog) -> ApprovedJob | Refused | None:
-        """The decision; None when the agent does not know what to believe any more, which refuses the job."""
+    def _decide(self, job: Job, log: JobLog, announcement: Announcement) -> ApprovedJob | Refused | None:
+        """The decision; None when the agent does not know what to believe any more, which refuses the job.
+
+        Raises:
+            NotStarted: the job is refused, and was not this agent's to refuse.
+        """
         context = self._context
         now = context.clock.now()
         try:
             verification = context.trust.current()
         except PipesealError as error:
+            announcement.wait()
             refusal = Refusal(code=error.code, message=describe(error))
             log.lines(f"+++ ⛔ Refused by this agent\n{render_error(error)}\nNothing was run.")
             self._blind = self._refused(job, refusal, "agent_refused").refusal
@@ -413,6 +445,7 @@ class JobRun:
         )
         decision = evaluate(job, verification, local)
         if isinstance(decision, Refused):
+            announcement.wait()
             self._note(decision, job)
         return decision
 

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from pipeseal.errors import Unavailable, escape_control
 from pipeseal.repository.git_config import GitConfig
 
 TIMEOUT_SECONDS = 120.0
 MAX_ANSWER_BYTES = 16 << 20
+# Every pipe holds so many without anybody who reads (pipe(7): a page, for a user who has many pipes).
+MAX_QUESTION_BYTES = 4096
 
 # Of the caller's variables git gets these alone: nothing that names a repository, a configuration or a program.
 _PASSED = frozenset(
@@ -37,6 +39,32 @@ class GitFailed(Unavailable):
     def __init__(self, message: str, *, exit_status: int, help: str = "") -> None:
         super().__init__("git.failed", message, help=help)
         self.exit_status = exit_status
+
+
+class Conversation(NamedTuple):
+    """Both ends of a git that answers questions.
+
+    Parameters:
+        questions: descriptor that git reads.
+        answers: what it says; to be read before more than `MAX_QUESTION_BYTES` are asked, or both would wait.
+    """
+
+    questions: int
+    answers: BinaryIO
+
+    def ask(self, data: bytes) -> None:
+        """Give git something to read.
+
+        Parameters:
+            data: at most `MAX_QUESTION_BYTES`.
+
+        Raises:
+            Unavailable: `git.failed`: it reads no more.
+        """
+        try:
+            os.write(self.questions, data)
+        except OSError as error:
+            raise Unavailable("git.failed", f"git ended early: {error.strerror}") from None
 
 
 class PlainGit:
@@ -132,43 +160,40 @@ class PlainGit:
         return text
 
     @contextmanager
-    def answering(self, *arguments: str, data: bytes) -> Iterator[BinaryIO]:
-        """git's answer while it comes; all of it is to be read, and git has ended after the `with`.
+    def conversing(self, *arguments: str) -> Iterator[Conversation]:
+        """Ask one git many questions, each after the answers to the ones before; it has ended after the `with`.
 
         Parameters:
             arguments: as of `ask`.
-            data: what git is to read.
 
         Raises:
             GitFailed: `git.failed`: it ended with an error.
             Unavailable: `git.failed`: there is no git.
         """
-        with tempfile.TemporaryFile() as given:
-            given.write(data)
-            given.seek(0)
+        try:
+            process = subprocess.Popen(
+                self._config.arguments(*arguments),
+                cwd=self.directory,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise Unavailable("git.failed", f"git {arguments[0]} could not be started: {error}") from None
+        with process:
             try:
-                process = subprocess.Popen(
-                    self._config.arguments(*arguments),
-                    cwd=self.directory,
-                    env=self._environment,
-                    stdin=given,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                raise Unavailable("git.failed", f"git {arguments[0]} could not be started: {error}") from None
-            with process:
-                try:
-                    assert process.stdout is not None
-                    yield cast("BinaryIO", process.stdout)
-                    process.wait(self._timeout)
-                except subprocess.TimeoutExpired:
-                    raise Unavailable("git.failed", f"git {arguments[0]} does not end") from None
-                finally:
-                    _end(process)
-            if process.returncode != 0:
-                raise GitFailed(f"git {arguments[0]} failed", exit_status=process.returncode)
+                assert process.stdin is not None and process.stdout is not None
+                yield Conversation(process.stdin.fileno(), cast("BinaryIO", process.stdout))
+                process.stdin.close()
+                process.wait(self._timeout)
+            except subprocess.TimeoutExpired:
+                raise Unavailable("git.failed", f"git {arguments[0]} does not end") from None
+            finally:
+                _end(process)
+        if process.returncode != 0:
+            raise GitFailed(f"git {arguments[0]} failed", exit_status=process.returncode)
 
     def line(self, *arguments: str) -> str:
         """The one line that git answers.
