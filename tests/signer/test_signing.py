@@ -306,6 +306,26 @@ def test_the_head_of_a_branch_is_what_the_signer_finds_there(tmp_path: Path) -> 
     assert shop.granted(shop.job(commit="HEAD", pull_request="4")).code == "commit.not_full"
 
 
+def test_a_branch_that_moves_before_the_signing_has_the_new_commit_signed_whole(tmp_path: Path) -> None:
+    """The job's checkout is of the commit of before; file, variables and seals are all of the one that is signed."""
+    shop = Workshop(tmp_path, {FILE: "steps: [{command: 'echo old $BUILDKITE_COMMIT'}]"})
+    job = shop.job(commit="HEAD")
+    capability = shop.grant(job)
+    old, new = shop.commit, shop.add_commit({FILE: "steps: [{command: 'echo new $BUILDKITE_COMMIT'}]"})
+    signed = shop.sign(job, capability)
+    (step,) = (step for text in signed.pipelines for step in shop.verified(text))
+    assert step.command == f"echo new {new}" and shop.seal(step)["BUILDKITE_COMMIT"] == new
+    build = shop.verified_seal(step).seal.build
+    assert build is not None and build.tree == git(shop.remote, "rev-parse", f"{new}^{{tree}}")
+    assert old not in "".join(signed.pipelines)
+    # A build that names its commit is not moved along.
+    fixed = shop.job(commit=old)
+    capability = shop.grant(fixed)
+    shop.add_commit({FILE: "steps: [{command: 'echo newer'}]"})
+    (step,) = (step for text in shop.sign(fixed, capability).pipelines for step in shop.verified(text))
+    assert step.command == f"echo old {old}" and shop.seal(step)["BUILDKITE_COMMIT"] == old
+
+
 def test_pull_requests_and_tags_are_signed_only_where_the_signers_file_says_so(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, policy=ANY_BRANCH)
     git(shop.remote, "update-ref", "refs/pull/4/head", "HEAD")
