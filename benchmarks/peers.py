@@ -6,7 +6,7 @@
   module, as `benchmarks/stock_agent/go.mod` and `go.sum` pin it; with the Go on PATH too.
 - `buildbot`: Buildbot's master and worker from PyPI, as `benchmarks/buildbot_peer/requirements.txt` pins them, in a
   virtual environment of their own; for benchmarks only.
-- `git`, `git-lfs`, `gpg`, `sshd`: on PATH.
+- `git`, `git-lfs`, `gpg`, `sshd`, `curl`: on PATH.
 - `softhsm2`: a PKCS #11 token in software, from the system's package of that name.
 
 Built programs are kept in `.peers/` at the top of the checkout; `python -m benchmarks.peers` builds all of them. With
@@ -138,6 +138,12 @@ def find_gpg() -> Peer:
     return Peer("gpg", Path(gpg), gpg) if gpg else Peer("gpg", None, "no `gpg` on PATH: install gnupg")
 
 
+def find_curl() -> Peer:
+    """curl, from PATH, for the commands of the documentation."""
+    curl = shutil.which("curl")
+    return Peer("curl", Path(curl), curl) if curl else Peer("curl", None, "no `curl` on PATH")
+
+
 def find_git_lfs() -> Peer:
     """git's extension for large files, from PATH."""
     program = shutil.which("git-lfs")
@@ -169,6 +175,7 @@ FINDERS: dict[str, Callable[[], Peer]] = {
     "buildbot": find_buildbot,
     "git": find_git,
     "chromium": find_chromium,
+    "curl": find_curl,
     "git-lfs": find_git_lfs,
     "gpg": find_gpg,
     "sshd": find_sshd,

@@ -48,7 +48,11 @@ BEFORE: dict[str, tuple[str, ...]] = {
     "docs/how-to/public-pipelines.md": _APP,
     "docs/tutorials/existing-control-plane.md": _ELSEWHERE,
 }
-PEERS = {"docs/tutorials/stock-agents.md": "buildkite-agent"}
+# Programs of others that a page needs.
+PEERS = {
+    "docs/how-to/public-pipelines.md": "curl",
+    "docs/tutorials/stock-agents.md": "buildkite-agent",
+}
 
 
 def _name(page: Path) -> str:
