@@ -180,9 +180,8 @@ def test_a_job_that_the_server_lets_nobody_start_runs_nothing_and_uses_up_no_att
     server.interfere = lambda request: (422, b"{}") if request.path.endswith("/start") else None
     with agent_process(server, tmp_path, *verifying(keys), "--skip-checkout") as agent:
         refusals = 0
-        for raw in (good, evil):
+        for refusals, raw in enumerate((good, evil), start=1):
             job = server.add_job(raw, "once")
-            refusals += 1
             server.wait_for(partial(_is_told, agent, refusals))
             assert not job.finish and not job.chunks and "Refused" not in agent.log
         assert not mark.exists()
