@@ -24,6 +24,7 @@ from benchmarks import (
     scale_rows,
     step_rows,
     store_rows,
+    web_rows,
 )
 from benchmarks.measure import CommandFailed
 from benchmarks.report import Row, render_table, row_value
@@ -66,6 +67,7 @@ ROWS: dict[str, Measure] = {
     "log.100MB": log_rows.measure_log,
     "log.flat": log_rows.measure_log_growth,
     "log.read": log_rows.measure_log_read,
+    **_sized("log.view", web_rows.measure_log_view, "100k", "500k"),
     **_sized("redact.stream", log_rows.measure_redaction, "20", "100"),
     **_sized("store.claim.sqlite", partial(store_rows.measure_claim, engine="sqlite"), "8", "100"),
     **_sized("store.claim.postgres", partial(store_rows.measure_claim, engine="postgres"), "8", "100"),

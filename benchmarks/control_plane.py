@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import signal
@@ -261,6 +262,16 @@ class PretendAgent:
         accepted: dict[str, Any] = self._connection.call("PUT", f"/jobs/{job['id']}/accept")
         self._as_job(accepted, "start", {"started_at": _now()})
         return accepted
+
+    def send_log(self, job: Mapping[str, Any], sequence: int, start: int, data: bytes) -> None:
+        """Send a chunk of the log of `job`, which stands at byte `start`."""
+        session = self._connection.authorization
+        self._connection.authorization = f"Token {job['token']}"
+        try:
+            path = f"/jobs/{job['id']}/chunks?sequence={sequence}&offset={start}&size={len(data)}"
+            self._connection.fetch("POST", path, gzip.compress(data, 1), {"Content-Encoding": "gzip"})
+        finally:
+            self._connection.authorization = session
 
     def finish(self, job: Mapping[str, Any]) -> None:
         """Say that `job` ended well."""
