@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeseal.pipeline.plugin_place import parse_place
 from pipeseal.pipeline.render import step_value
 from pipeseal.pipeline.steps import CommandStep, Pipeline, Plugin
 from pipeseal.repository.resolve import resolve_plugin
@@ -127,6 +128,38 @@ def test_what_a_job_plants_in_a_plugins_clone_is_not_run_by_the_next(ground: Gro
     after = run(ground.server, ground.job("echo it ran"), "after")
     assert outcome(after) == ("0", "", ""), after.text
     assert "good plugin" in after.text and "evil plugin" not in after.text
+
+
+@pytest.mark.parametrize("when", ["before the first use", "in the clone", "in its place"])
+def test_what_is_planted_for_an_unsealed_plugin_is_not_used_either(tmp_path: Path, when: str) -> None:
+    """Attack I12, where no seal says what the plugin is: only what this agent itself has cloned is used."""
+    plugin, evil, widgets = (tmp_path / name for name in ("greet-buildkite-plugin", "evil", "widgets"))
+    make_repository(plugin, {"hooks/pre-command": "echo good plugin\n"}, tag="v1")
+    make_repository(evil, {"hooks/pre-command": "echo evil plugin\n"}, tag="v1")
+    make_repository(widgets, {"file": "one\n"})
+    source = f"{plugin}#v1"
+    folder = tmp_path / "plugins" / "tester" / parse_place(source).folder_name
+    plant = f"rm -rf {folder} && mkdir -p {folder.parent} && cp -r {evil} {folder}"
+    plant += f" && git -C {folder} remote add origin {plugin} && echo planted"
+    if when == "in the clone":
+        plant = f"cd {folder} && git fetch -q {evil} main && git reset -q --hard FETCH_HEAD"
+        plant += " && git tag -f v1 && echo planted"
+
+    def send(server: FakeServer, name: str, command: str, plugins: list[Any]) -> str:
+        env = {"BUILDKITE_PLUGINS": json.dumps(plugins)}
+        raw = unsigned(command, repository=str(widgets), env=env)
+        job = run(server, {**raw, "step": {"command": command, "plugins": plugins}}, name)
+        assert outcome(job) == ("0", "", ""), job.text
+        return job.text
+
+    with fake_server(20) as server, agent_process(server, tmp_path, "--no-verification"):
+        if when != "before the first use":
+            assert "good plugin" in send(server, "honest", "echo it ran", [{source: None}])
+        assert "\nplanted" in send(server, "plants", plant, [])
+        after = send(server, "after", "echo it ran", [{source: None}])
+        assert "good plugin" in after and "evil plugin" not in after, after
+        again = send(server, "again", "echo it ran", [{source: None}])
+        assert "good plugin" in again and "as it was cloned" in again, again
 
 
 def test_two_plugins_whose_folders_are_called_alike_are_two(tmp_path: Path) -> None:

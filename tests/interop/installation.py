@@ -367,11 +367,12 @@ class Installation:
                 shutil.copytree(folder / name, made)
                 run_git(made, "init", "--quiet", "--initial-branch=main", "--template=")
                 _commit(made)
+                # Ours takes no clone that it has not made itself, and finds it where it looks.
+                with self.workshop.git_config.open("a", encoding="utf-8") as config:
+                    config.write(f'[url "{made}"]\n\tinsteadOf = {parse_place(source).repository}\n')
             for agent in agents:
                 place = self.folder / "plugins" / agent / re.sub(r"[^A-Za-z0-9]+", "-", source)
                 shutil.copytree(made, place)
-                # A clone says where it is from, and ours looks.
-                run_git(place, "config", "remote.origin.url", parse_place(source).repository)
 
 
 def wait_for_build(

@@ -20,6 +20,10 @@ from pipeseal.signing.seal.envelope import ResolvedPlugin
 CLONE_ATTEMPTS = 3
 CLONE_DELAY_SECONDS = 2.0
 
+# What unsealed plugins were when this process cloned them, by folder, repository and version: no file could be kept
+# from jobs, which run as the same user.
+_made: dict[tuple[Path, str, str], ResolvedPlugin] = {}
+
 
 class Plugin(NamedTuple):
     """A plugin of a job: where it is and its configuration."""
@@ -79,7 +83,8 @@ def fetch_plugin(
         plugins_path: this agent's folder of plugins.
         fresh: clone again even if it is there.
         wait: sleeps between attempts; True means stop.
-        sealed: what the version stood for when the step was sealed: that is used, wherever a tag has moved to.
+        sealed: what the version stood for when the step was sealed: that is used, wherever a tag has moved to. None:
+            what it stands for when this process first needs it.
 
     Raises:
         PhaseFailed: it cannot be cloned, or has no such version, or no hooks; it is not what was sealed (code
@@ -90,37 +95,37 @@ def fetch_plugin(
     if target.is_symlink():
         # Made by something that ran here: where it leads to is nobody's clone.
         target.unlink()
-    if fresh and target.exists():
+    made = (target, place.repository, place.version)
+    if target.exists() and (fresh or (sealed is None and made not in _made)):
+        # Jobs can write here too, and two plugins can be called alike once they are names of folders: `a/b#1` and
+        # `a-b#1`. Without a seal, only what this process has cloned itself is known.
         shutil.rmtree(target)
-    if sealed is not None and target.exists():
+    known = sealed if sealed is not None else _made.get(made)
+    if known is not None and target.exists():
         git = Git(session, target)
-        if tidy_clone(git, target) and _has_commit(git, sealed):
-            session.log.comment(f"Plugin {place.label} already checked out ({sealed.commit[:7]}, sealed)")
+        if tidy_clone(git, target) and _has_commit(git, known):
+            how = "sealed" if sealed is not None else "as it was cloned"
+            session.log.comment(f"Plugin {place.label} already checked out ({known.commit[:7]}, {how})")
             # Earlier jobs had it in their hands: an object is what its id says, or the clone is made again. Those of
             # submodules are not looked at, so a clone that has some is made again, too.
             whole = git.ask("fsck", "--full", "--no-dangling", "--no-progress") is not None
             if whole and not (target / ".git" / "modules").exists():
-                _check_out_sealed(git, place, sealed, target)
+                _check_out_sealed(git, place, known, target)
                 return _checked(plugin, target, target / place.subfolder)
             session.log.comment(f"The clone of plugin {place.label} is made again")
         shutil.rmtree(target)
-    # Two plugins can be called alike once they are names of folders: `a/b#1` and `a-b#1`.
-    if target.exists() and Git(session, target).ask("config", "--get", "remote.origin.url") != place.repository:
-        shutil.rmtree(target)
-    if (target / ".git").exists():
-        head = Git(session, target).ask("rev-parse", "--short=7", "HEAD")
-        session.log.comment(f"Plugin {place.label} already checked out ({head or 'unknown commit'})")
-        return _checked(plugin, target, target / place.subfolder)
     if place.version:
         check_revision(place.version, "plugin version")
     plugins_path.mkdir(parents=True, exist_ok=True)
     # Cloned beside its place and then moved: half a clone never stands where a whole one should.
     part = Path(tempfile.mkdtemp(prefix=".new-", dir=plugins_path))
     try:
-        _clone(session, place, part, wait, sealed)
+        cloned = _clone(session, place, part, wait, sealed)
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    if sealed is None:
+        _made[made] = cloned
     return _checked(plugin, target, target / place.subfolder)
 
 
@@ -160,7 +165,8 @@ def _clone(
     part: Path,
     wait: Callable[[float], bool],
     sealed: ResolvedPlugin | None,
-) -> None:
+) -> ResolvedPlugin:
+    """Clone it, at its version, into an empty folder; the commit and tree that this is."""
     git = Git(session, part)
     for attempt in range(CLONE_ATTEMPTS):
         ended = git.run("clone", "-v", "--recursive", "--", place.repository, ".")
@@ -172,8 +178,13 @@ def _clone(
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     if sealed is not None:
         _check_out_sealed(git, place, sealed, part)
-    elif place.version:
+        return sealed
+    if place.version:
         git.must("checkout", "-f", place.version, "--")
+    commit, tree = (git.ask("rev-parse", "--verify", f"HEAD^{{{kind}}}") for kind in ("commit", "tree"))
+    if commit is None:
+        raise PhaseFailed(f"plugin {place.label} has no commit")
+    return ResolvedPlugin(commit, tree)
 
 
 def find_vendored_plugin(plugin: Plugin, checkout: Path) -> PluginCheckout:
