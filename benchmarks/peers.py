@@ -202,8 +202,9 @@ def _built_by_go(name: str, program: str, sources: Path, package: str, *, may_bu
     digest = hashlib.sha256(_version_of(go, "version").encode())
     for source in sorted(sources.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    target = PEERS / f"{program}-{digest.hexdigest()[:16]}"
-    PEERS.mkdir(exist_ok=True)
+    # In a folder of its own and under its own name: agents put the folder that they lie in on the PATH of their jobs.
+    target = PEERS / f"{program}-{digest.hexdigest()[:16]}" / program
+    target.parent.mkdir(parents=True, exist_ok=True)
     with (PEERS / f"{program}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
