@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ from playwright.sync_api import Browser, Route, expect
 from pipeseal.cli.verify import verify
 from pipeseal.pipeline.parse import parse_command_step
 from pipeseal.pipeline.render import render_json, step_value
+from pipeseal.pipeline.steps import Signature
+from pipeseal.signing.fields import values_to_verify
+from pipeseal.signing.jws import sign_jws
 from pipeseal.signing.keys.generate import KeyPair, generate_key_pair
+from pipeseal.signing.keys.jwk import parse_jwks
 from pipeseal.signing.keys.signing_key import FileSigningKey
+from pipeseal.signing.payload import render_payload
 from pipeseal.signing.sign import sign_step
 from tests.controlplane.test_public import publish
 from tests.web.trust_scene import KEY_ID, Reader, Scene, sign_in, trust_scene
@@ -143,6 +149,26 @@ def test_step_changed_in_the_database_has_failed(reader: Reader, scene: Scene) -
         expect(page.locator("table.signed")).to_have_count(0)
     reader.draw("bar")
     assert reader.mark == "verified"
+
+
+def test_seal_of_another_step_has_failed(reader: Reader, scene: Scene) -> None:
+    """Signed by the right key, and with a seal by the right key, which is of something else."""
+    other = scene.api.rest("GET", f"/pipelines/widgets/builds/1/jobs/{scene.job('test')['id']}/signed-step").json
+    (key,) = parse_jwks((scene.keys / "signing.json").read_bytes())
+
+    def reseal(text: str) -> str:
+        step = parse_command_step(text.encode())
+        assert step.signature is not None and step.signature.signed_fields is not None
+        fields = step.signature.signed_fields
+        step.env["PIPESEAL_SEAL"] = other["payload"]["values"]["env"]["PIPESEAL_SEAL"]
+        job = scene.api.rest("GET", f"/pipelines/widgets/builds/1/jobs/{scene.job('lint')['id']}/env").json["env"]
+        values = values_to_verify(step, fields, repository_url=job["BUILDKITE_REPO"], environment=job)
+        value = sign_jws(render_payload("EdDSA", values), FileSigningKey(key))
+        return render_json(step_value(replace(step, signature=Signature("EdDSA", fields, value))))
+
+    with scene.tampered("lint", reseal):
+        reader.draw("job", "lint")
+        assert (reader.mark, "the step was sealed with another step, command" in reader.says) == ("failed", True)
 
 
 def test_facts_of_the_build_changed_in_the_database_have_failed(reader: Reader, scene: Scene) -> None:
