@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from pipeseal.controlplane.http.trust_texts import render_texts
+from pipeseal.agentapi.ping_stream import STREAM_PATH
 from pipeseal.controlplane.http.verifier_file import render_verifier
 from pipeseal.controlplane.services.authenticate import not_found
 
@@ -43,7 +44,7 @@ PAGES: Final = (
 _FOR_PROGRAMS: Final = frozenset(
     (
         "v1", "v2", "v3", ".well-known", "artifacts", "badge", "graphql", "healthz", "metrics", "openapi.json",
-        "session", "webhooks",
+        "session", "webhooks", STREAM_PATH.split("/")[1],
     )
 )  # fmt: skip
 ASSETS: Final = "/web/{name:path}"
