@@ -83,6 +83,24 @@ def default_data_folder() -> Path:
     default=1_200,
     help="The same of one address without either.",
 )
+@click.option(
+    "--oidc-issuer",
+    default="",
+    envvar="PIPESEAL_SERVER_OIDC_ISSUER",
+    help="URL where people sign in (OpenID Connect).",
+)
+@click.option(
+    "--oidc-client-id", default="", envvar="PIPESEAL_SERVER_OIDC_CLIENT_ID", help="What the server is called there."
+)
+@click.option(
+    "--oidc-client-secret-file",
+    type=click.Path(path_type=Path),
+    envvar="PIPESEAL_SERVER_OIDC_CLIENT_SECRET_FILE",
+    help="File with its secret.",
+)
+@click.option("--oidc-domain", multiple=True, help="Verified addresses of this domain get an account.")
+@click.option("--oidc-role", default="member", help="Role of accounts that are made so.")
+@click.option("--oidc-owner", multiple=True, help="Verified address whose account is made an owner's.")
 @click.option("--open-metrics", is_flag=True, help="Anybody may read /metrics; otherwise it takes an API token.")
 @click.option("--notify-http", is_flag=True, help="Pipelines' webhooks (`notify`) may go without TLS.")
 @click.option(
@@ -115,6 +133,12 @@ def server(
     max_connections: int,
     max_requests: int,
     max_anonymous_requests: int,
+    oidc_issuer: str,
+    oidc_client_id: str,
+    oidc_client_secret_file: Path | None,
+    oidc_domain: tuple[str, ...],
+    oidc_role: str,
+    oidc_owner: tuple[str, ...],
     open_metrics: bool,
     notify_http: bool,
     notify_network: tuple[str, ...],
@@ -136,6 +160,7 @@ def server(
     from pipeseal.controlplane.domain.destinations import parse_networks
     from pipeseal.controlplane.domain.identifiers import SLUG
     from pipeseal.controlplane.domain.limits import Limits
+    from pipeseal.controlplane.domain.sign_in_provider import make_provider
     from pipeseal.controlplane.http.connections import ConnectionLimits, allowed_connections
     from pipeseal.controlplane.http.serve import Server, url_of
     from pipeseal.controlplane.http.serve import listen as bind
@@ -156,6 +181,16 @@ def server(
         max_requests_per_minute=max_requests,
         max_anonymous_requests_per_minute=max_anonymous_requests,
     )
+    provider = None
+    if oidc_issuer:
+        provider = make_provider(
+            oidc_issuer,
+            oidc_client_id,
+            "" if oidc_client_secret_file is None else _read_secret(oidc_client_secret_file),
+            domains=oidc_domain,
+            role=oidc_role,
+            owners=oidc_owner,
+        )
     settings = Settings(
         organization=organization,
         url=url.rstrip("/"),
@@ -166,6 +201,7 @@ def server(
         ping_hold=ping_hold,
         streaming_pings=streaming_pings,
         open_metrics=open_metrics,
+        sign_in_provider=provider,
         notify_http=notify_http,
         notify_networks=notify_network,
         heartbeat_timeout=heartbeat_timeout,
@@ -195,3 +231,19 @@ def server(
 
         connections = ConnectionLimits(max_connections=allowed_connections(max_connections))
         Server(plane, listener, ready, connections).serve_until_stopped()
+
+
+def _read_secret(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        ConfigurationError: `server.oidc`.
+    """
+    from pipeseal.errors import ConfigurationError
+
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "server.oidc", f"cannot read the client's secret in {path}", help="let the server read it"
+        ) from error

@@ -26,6 +26,7 @@ from pipeseal.controlplane.http.ping_stream import ping_stream_routes
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
 from pipeseal.controlplane.http.sessions import session_routes
+from pipeseal.controlplane.http.sign_in import sign_in_routes
 from pipeseal.controlplane.http.webhooks import webhook_routes
 from pipeseal.controlplane.services.chores import do_chores
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -49,6 +50,7 @@ def all_routes(plane: ControlPlane) -> list[Route]:
         *rest_routes(plane),
         *webhook_routes(plane),
         *session_routes(plane),
+        *sign_in_routes(plane),
         *badge_routes(plane),
         *metrics_routes(plane),
         *openapi_routes(),

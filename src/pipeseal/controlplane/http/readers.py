@@ -92,7 +92,7 @@ def set_cookie(plane: ControlPlane, response: Response, token: str) -> None:
         token,
         max_age=IDLE_MICROSECONDS // 1_000_000,
         path="/",
-        secure=_is_secure(plane),
+        secure=is_secure(plane),
         httponly=True,
         samesite="strict",
     )
@@ -100,7 +100,7 @@ def set_cookie(plane: ControlPlane, response: Response, token: str) -> None:
 
 def clear_cookie(plane: ControlPlane, response: Response) -> None:
     """Take the token from the browser."""
-    response.delete_cookie(_cookie_name(plane), path="/", secure=_is_secure(plane), httponly=True, samesite="strict")
+    response.delete_cookie(_cookie_name(plane), path="/", secure=is_secure(plane), httponly=True, samesite="strict")
 
 
 def caller_of(request: Request) -> str:
@@ -108,9 +108,10 @@ def caller_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-def _is_secure(plane: ControlPlane) -> bool:
+def is_secure(plane: ControlPlane) -> bool:
+    """Whether people reach the server with TLS."""
     return plane.url.startswith("https://")
 
 
 def _cookie_name(plane: ControlPlane) -> str:
-    return SECURE_COOKIE if _is_secure(plane) else PLAIN_COOKIE
+    return SECURE_COOKIE if is_secure(plane) else PLAIN_COOKIE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,19 +53,26 @@ class Account(msgspec.Struct):
 
 
 class SessionFacts(msgspec.Struct):
-    """What a page knows before anything else; without an account nobody is signed in."""
+    """What a page knows before anything else; without an account nobody is signed in.
+
+    `sign_in_at` is the host of the provider that people can sign in at.
+    """
 
     organization: str
     version: str
     account: Account | None
     scopes: list[str]
+    sign_in_at: str | None
 
 
 def session_routes(plane: ControlPlane) -> list[Route]:
     """The routes below `/session`; only our own page can use those that change something."""
 
+    provider = plane.settings.sign_in_provider
+    at = None if provider is None else urlsplit(provider.issuer).hostname
+
     async def show(request: Request) -> Response:
-        facts = SessionFacts(plane.settings.organization, __version__, None, [])
+        facts = SessionFacts(plane.settings.organization, __version__, None, [], at)
         answer_headers = {"Cache-Control": "no-store"}
         token = browser_token(plane, request)
         if not token:

@@ -18,6 +18,7 @@ from pipeseal.controlplane.domain.attempts import SignIns
 from pipeseal.controlplane.domain.identifiers import make_id
 from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.rates import Rate
+from pipeseal.controlplane.domain.sign_in_provider import SignInProvider
 from pipeseal.controlplane.domain.tokens import API_PREFIX, PREFIXES, digest_token, make_token
 from pipeseal.controlplane.services.clock_jumps import ClockJumps
 from pipeseal.controlplane.services.dispatch import Dispatcher, Sessions
@@ -57,6 +58,7 @@ class Settings:
         sweep_interval: how often lost agents and overdue jobs are looked for.
         notify_http: webhooks of pipelines (`notify`) may go without TLS.
         notify_networks: networks that they may reach beyond the open one, such as `10.1.0.0/16`.
+        sign_in_provider: where people sign in who have no password here; None for nowhere.
         open_metrics: anybody may read `/metrics`; otherwise it takes an API token.
         log_packing_delay: how long after a job's end its log stays in chunks, where logs are in an object store.
         limits: sizes and counts.
@@ -74,6 +76,7 @@ class Settings:
     cancel_timeout: float = 120.0
     sweep_interval: float = 2.0
     log_packing_delay: float = 60.0
+    sign_in_provider: SignInProvider | None = None
     open_metrics: bool = False
     notify_http: bool = False
     notify_networks: tuple[str, ...] = ()

@@ -29,6 +29,28 @@ def find_account_by_email(tx: Transaction, email: str) -> Row | None:
     return tx.one("SELECT * FROM accounts WHERE email = :email", email=email)
 
 
+def find_account_by_identity(tx: Transaction, issuer: str, subject: str) -> Row | None:
+    """The account of somebody whom a provider knows."""
+    return tx.one(
+        "SELECT a.* FROM account_identities i JOIN accounts a ON a.id = i.account_id "
+        "WHERE i.issuer = :issuer AND i.subject = :subject",
+        issuer=issuer,
+        subject=subject,
+    )
+
+
+def insert_identity(tx: Transaction, *, issuer: str, subject: str, account_id: str, now: int) -> None:
+    """Whom a provider knows as whom."""
+    tx.run(
+        "INSERT INTO account_identities (issuer, subject, account_id, created_at) "
+        "VALUES (:issuer, :subject, :account_id, :now)",
+        issuer=issuer,
+        subject=subject,
+        account_id=account_id,
+        now=now,
+    )
+
+
 def insert_account(tx: Transaction, *, id: str, email: str, name: str, role: str, password: str, now: int) -> None:
     """A new account."""
     tx.run(

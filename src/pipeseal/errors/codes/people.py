@@ -18,6 +18,58 @@ ROWS: tuple[Code, ...] = (
         "Wait as long as the message says; a link from an owner does not help before that.",
     ),
     Code(
+        "access.id_token",
+        "sign-in that the provider did not prove",
+        "What the sign-in provider sent is not its word that this person signed in, now, for this server.",
+        (
+            "the clocks of server and provider differ by minutes",
+            "the provider signs with another algorithm than RS256 or ES256, or has just changed its keys",
+            "`--oidc-client-id` is another client's",
+            "somebody made the token up, or used another sign-in's",
+        ),
+        "Sign in again. When it fails for everybody, compare issuer and client with what the provider shows.",
+    ),
+    Code(
+        "access.oidc_state",
+        "answer to a sign-in that was not asked for",
+        "The browser came back from the sign-in provider with something that it did not ask for, or too late.",
+        (
+            "signing in took longer than ten minutes",
+            "the browser keeps no cookies, or two tabs signed in at once",
+            "another site tries to sign you in as somebody else",
+        ),
+        "Sign in again, from the server's own page.",
+    ),
+    Code(
+        "access.oidc_stranger",
+        "somebody without an account",
+        "The provider knows the person, and nobody has let them in here.",
+        (
+            "the address is in none of the domains of `--oidc-domain`",
+            "the provider has not verified the e-mail address",
+            "an owner switched the account off",
+        ),
+        "An owner invites the address, or the operator adds its domain.",
+    ),
+    Code(
+        "server.oidc",
+        "sign-in provider that cannot be used",
+        "What is set for signing in at a provider does not fit together.",
+        ("the issuer is http, or no URL", "the client's name is missing"),
+        "Set `--oidc-issuer`, `--oidc-client-id` and the secret as the provider shows them.",
+    ),
+    Code(
+        "server.oidc_provider",
+        "sign-in provider that does not answer",
+        "The server could not reach the sign-in provider, or cannot use its answer.",
+        (
+            "the provider is down, or the server may not reach it",
+            "the client's secret is wrong or was replaced",
+            "the code was used before: a page was loaded again",
+        ),
+        "Try again; the server's log has what the provider answered.",
+    ),
+    Code(
         "access.too_often",
         "too many requests",
         "Somebody asked the REST API, or for badges, more often than is allowed in a minute: a token or person, or "

@@ -10,8 +10,10 @@ from pipeseal.agentapi.ping_stream import CONTENT_TYPES, STREAM_PATH
 from pipeseal.controlplane.http import answers as shown
 from pipeseal.controlplane.http import badges, graphql, sessions
 from pipeseal.controlplane.http.openapi.operation import TEXT, Answer, Operation, Parameter, Proof
+from pipeseal.controlplane.http.sign_in import BEGIN_PATH
 from pipeseal.controlplane.services import oidc
 from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
+from pipeseal.controlplane.services.sign_in_oidc import CALLBACK_PATH
 
 OPENAPI_PATH = "/openapi.json"
 
@@ -68,6 +70,21 @@ OTHER_OPERATIONS: dict[str, Operation] = {
         {204: Answer("It has a cookie.")},
         (403, 410, 413, 422, 503),
         body=sessions.LinkBody,
+    ),
+    f"GET {BEGIN_PATH}": Operation(
+        "begin_sign_in",
+        "Send a browser to the provider that people sign in at.",
+        Proof.ADDRESS,
+        {303: Answer("There, or to the page that says what went wrong.", headers={"Location": "Where to."})},
+        (404,),
+    ),
+    f"GET {CALLBACK_PATH}": Operation(
+        "finish_sign_in",
+        "Where the provider sends a browser back to.",
+        Proof.ADDRESS,
+        {303: Answer("Signed in, or to the page that says why not.", headers={"Location": "Where to."})},
+        (404,),
+        parameters=(Parameter("state", "Of the sign-in.", TEXT), Parameter("code", "Of the provider.", TEXT)),
     ),
     f"POST {STREAM_PATH}": Operation(
         "stream_pings",
