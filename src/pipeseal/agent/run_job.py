@@ -9,39 +9,38 @@ from __future__ import annotations
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.announcement import Announcement, NotStarted
 from pipeseal.agent.client import AgentClient
-from pipeseal.agent.decisions import DecisionLog
-from pipeseal.agent.environment import JobEnvironment
-from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.job_api.broker import Broker
-from pipeseal.agent.job_api.server import TOKEN_VARIABLE, JobApi
 from pipeseal.agent.job_client import JobClient
-from pipeseal.agent.job_control import SessionControl
+from pipeseal.agent.job_context import JobContext, JobOutcome
 from pipeseal.agent.job_files import access_variables, write_job_files
+from pipeseal.agent.job_services import (
+    ask_signer,
+    check_supported,
+    open_job_api,
+    open_log_copy,
+    tell_cancelled,
+    tell_environment,
+    warn_of_unknown_checkout,
+)
 from pipeseal.agent.jobenvironment import AgentFacts, JobAccess
 from pipeseal.agent.joblog import JobLog
-from pipeseal.agent.ledger.ledger import Ledger
 from pipeseal.agent.ledger.started import StartedJob, claim_job, withdraw_job
 from pipeseal.agent.lifecycle import Lifecycle
 from pipeseal.agent.logstream import LogStream
 from pipeseal.agent.plan import JobPlan, plan_job
 from pipeseal.agent.processes import Cancellation, Ended, Why
-from pipeseal.agent.scratch import LogCopy, Scratch
+from pipeseal.agent.scratch import Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
-from pipeseal.agent.settings import AgentSettings
-from pipeseal.agent.trust import Trust, describe
-from pipeseal.agent.upload_grant import UploadGrant
+from pipeseal.agent.trust import describe
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import FinishRequest, Refusal
-from pipeseal.clock import Clock, render_timestamp
+from pipeseal.clock import render_timestamp
 from pipeseal.errors import (
     ConfigurationError,
     MalformedInput,
@@ -50,49 +49,12 @@ from pipeseal.errors import (
     escape_control,
     render_error,
 )
-from pipeseal.pipeline.steps import Checkout
 from pipeseal.policy.decision import ApprovedJob, Refused
-from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.evaluate import evaluate
 from pipeseal.policy.facts import Finding, LocalFacts
 from pipeseal.repository.git_config import GitConfig
 
 MIN_CHUNK_BYTES = 1024
-# Members of a step's `checkout` beyond those that have a type; see `jobenvironment`.
-KNOWN_CHECKOUT = frozenset({"lfs", "flags", "sparse", "commit_verification"})
-
-
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """What all jobs of an agent share.
-
-    Parameters:
-        settings: the operator's.
-        trust: whose signatures are believed, and the policy; read again when its files change.
-        decisions: where each decision is noted; None for nowhere.
-        base: variables of the agent that every job gets.
-        launcher: folder that holds our `buildkite-agent`.
-        clock: the time.
-        ledger: where starts are written down; None for an agent that verifies nothing.
-        guardian: cleans up when the agent dies without a word.
-    """
-
-    settings: AgentSettings
-    trust: Trust
-    base: Mapping[str, str]
-    launcher: Path
-    clock: Clock
-    ledger: Ledger | None
-    guardian: Guardian | None = None
-    decisions: DecisionLog | None = None
-
-
-class _Outcome(NamedTuple):
-    """How a job ended."""
-
-    ended: Ended
-    signal_reason: str = ""
-    refusal: Refusal | None = None
 
 
 class JobRun:
@@ -144,14 +106,9 @@ class JobRun:
     def cancel(self, why: Why) -> None:
         """End the job before its time; may be called from any thread, and more than once."""
         if self._session is not None:
-            self._tell_cancelled(self._session, why)
+            tell_cancelled(self._session, why)
         if self._cancellation.request(why):
             self._log.info("Cancelling the job", job=self.job_id, reason=why.signal_reason)
-
-    @staticmethod
-    def _tell_cancelled(session: JobSession, why: Why) -> None:
-        timed_out = {"BUILDKITE_JOB_TIMED_OUT": "true"} if why is Why.TIMED_OUT else {}
-        session.change({"BUILDKITE_JOB_CANCELLED": "true", **timed_out})
 
     def run(self) -> None:
         """Run the job to its end; whatever happens is told to the server and the log, and never raised."""
@@ -189,7 +146,7 @@ class JobRun:
             self._cancellation.close()
         self._finish(client, outcome, failed_chunks)
 
-    def _with_log(self, job: Job, client: JobClient, announcement: Announcement) -> tuple[_Outcome, int]:
+    def _with_log(self, job: Job, client: JobClient, announcement: Announcement) -> tuple[JobOutcome, int]:
         def append(sequence: int, offset: int, size: int, compressed: bytes) -> None:
             try:
                 announcement.wait()
@@ -215,16 +172,16 @@ class JobRun:
             # A fault of ours must end this job, visibly, and not this agent.
             self._log.error(f"The agent failed while running the job: {error!r}", job=self.job_id)
             log.error(f"The agent failed: {error.strerror if isinstance(error, OSError) else type(error).__name__}")
-            outcome = _Outcome(Ended(-1), "process_run_error")
+            outcome = JobOutcome(Ended(-1), "process_run_error")
         finally:
             log.close()
         return outcome, log.failed_chunks
 
-    def _judge_and_run(self, job: Job, client: JobClient, log: JobLog, announcement: Announcement) -> _Outcome:
+    def _judge_and_run(self, job: Job, client: JobClient, log: JobLog, announcement: Announcement) -> JobOutcome:
         settings = self._context.settings
         decision = self._decide(job, log, announcement)
         if decision is None:
-            return _Outcome(Ended(-1), "agent_refused", self._blind)
+            return JobOutcome(Ended(-1), "agent_refused", self._blind)
         if decision.log:
             log.lines("\n".join(decision.log))
         if isinstance(decision, Refused):
@@ -245,7 +202,7 @@ class JobRun:
             broker.start()
         except ConfigurationError as error:
             log.error(f"The job cannot be given a way to its agent: {error}")
-            return _Outcome(Ended(-1), "process_run_error")
+            return JobOutcome(Ended(-1), "process_run_error")
         try:
             access = JobAccess(broker.endpoint, broker.token)
             return self._run_approved(job, decision, client, log, access, announcement)
@@ -267,12 +224,12 @@ class JobRun:
         log: JobLog,
         access: JobAccess,
         announcement: Announcement,
-    ) -> _Outcome:
+    ) -> JobOutcome:
         settings = self._context.settings
         scratch = Scratch(self._context.guardian)
         ledger, started = self._context.ledger, None
         try:
-            _check_supported(decision)
+            check_supported(decision)
             plan = self._plan(decision, access)
             environment = plan.environment
             files = write_job_files(plan, scratch.folder)
@@ -291,7 +248,8 @@ class JobRun:
             announcement.wait()
             if self._cancellation.why is not None:
                 return self._cancelled(log, Ended(-1))
-            self._note(decision, job, _finding_of(error), refused=True)
+            found = Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
+            self._note(decision, job, found, refused=True)
             log.lines(
                 f"+++ ⛔ Refused by agent {escape_control(self._agent_name)}\n{render_error(error)}\nNothing was run."
             )
@@ -301,7 +259,12 @@ class JobRun:
         if started.finding is not None:
             log.warning(f"would be refused[{started.finding.code}]: {started.finding.message}")
             self._log.warn(f"would be refused: {started.finding.message}", job=self.job_id, code=started.finding.code)
-        self._tell_environment(environment, (*decision.left_out, *environment.left_out), log)
+        tell_environment(
+            environment,
+            (*decision.left_out, *environment.left_out),
+            log,
+            lambda line: self._log.warn(line, job=self.job_id),
+        )
         environment.values.update(files)
         values = environment.values
         session = JobSession(
@@ -316,19 +279,28 @@ class JobRun:
             git=GitConfig(settings.git_config_file, settings.git_protocols),
         )
         self._session = session
-        self._warn_of_unknown_checkout(decision.checkout, session)
+        warn_of_unknown_checkout(decision.checkout, log)
         if self._cancellation.why is not None:
-            self._tell_cancelled(session, self._cancellation.why)
+            tell_cancelled(session, self._cancellation.why)
         job_api = log_copy = grant = None
         try:
             settings.build_path.mkdir(parents=True, exist_ok=True)
-            job_api = self._open_job_api(session, client)
-            grant = self._ask_signer(decision, session)
-            log_copy = self._open_log_copy(session)
+            job_api = open_job_api(session, client, self.job_id, settings)
+            grant = ask_signer(
+                session,
+                decision.command,
+                self._data,
+                job_id=self.job_id,
+                settings=settings,
+                agent_id=self._agent_id,
+                agent_name=self._agent_name,
+                tell=self._tell_of_call(log),
+            )
+            log_copy = open_log_copy(session, settings)
             outcome = self._run_phases(started, session, client)
         except PhaseFailed as error:
             log.error(str(error))
-            outcome = _Outcome(Ended(-1), "process_run_error")
+            outcome = JobOutcome(Ended(-1), "process_run_error")
         finally:
             if grant is not None:
                 grant.close()
@@ -340,61 +312,20 @@ class JobRun:
             session.close()
         return outcome if self._cancellation.why is None else self._cancelled(log, outcome.ended)
 
-    def _cancelled(self, log: JobLog, ended: Ended) -> _Outcome:
+    def _cancelled(self, log: JobLog, ended: Ended) -> JobOutcome:
         why = self._cancellation.why
         assert why is not None
         name = {Why.AGENT_STOPS: "the agent was stopped", Why.TIMED_OUT: "it took too long"}.get(why, "as asked for")
         log.lines(f"^^^ +++\n\x1b[31m🚨 The job was cancelled: {name}\x1b[0m")
-        return _Outcome(Ended(-1, ended.signal or signal.SIGTERM), why.signal_reason)
+        return JobOutcome(Ended(-1, ended.signal or signal.SIGTERM), why.signal_reason)
 
-    def _ask_signer(self, approved: ApprovedJob, session: JobSession) -> UploadGrant | None:
-        """Whether this job may have its pipeline signed: the signer decides, from the job as it was received."""
-        settings = self._context.settings
-        if settings.signer_socket is None:
-            return None
-        grant = UploadGrant(settings.signer_socket, self.job_id, self._tell_of_call(session.log))
-        asked = grant.ask(self._data, agent_id=self._agent_id, agent_name=self._agent_name, tags=settings.own_tags)
-        session.change(asked)
-        session.log.redact([grant.capability] if grant.capability else [])
-        if grant.reason and "pipeline upload" in approved.command:
-            session.log.comment(f"This job may upload no pipeline: {grant.reason}")
-        return grant
-
-    def _open_log_copy(self, session: JobSession) -> LogCopy | None:
-        """A file with the job's log for the job itself, when the operator wants that."""
-        settings = self._context.settings
-        if not settings.enable_job_log_tmpfile:
-            return None
-        try:
-            copy = LogCopy(settings.job_log_path or session.scratch)
-        except OSError as error:
-            session.log.warning(f"The job cannot be given a copy of its log: {error}")
-            return None
-        session.log.keep_copy(copy.file)
-        session.change({"BUILDKITE_JOB_LOG_TMPFILE": str(copy.path)})
-        return copy
-
-    def _open_job_api(self, session: JobSession, client: JobClient) -> JobApi | None:
-        """The job's own socket, among its small files: nobody else can reach it, and it goes with them."""
-        if self._context.settings.no_job_api:
-            return None
-        job_api = JobApi(SessionControl(session, client, self.job_id), session.scratch)
-        try:
-            job_api.start()
-        except PipesealError as error:
-            session.log.warning(f"The Job API cannot be used in this job: {error}")
-            return None
-        session.change(job_api.environment)
-        session.log.redact([job_api.environment[TOKEN_VARIABLE]])
-        return job_api
-
-    def _run_phases(self, started: StartedJob, session: JobSession, client: JobClient) -> _Outcome:
+    def _run_phases(self, started: StartedJob, session: JobSession, client: JobClient) -> JobOutcome:
         settings = self._context.settings
         if settings.bootstrap_script:
             arguments = shlex.split(settings.bootstrap_script)
             if not arguments:
                 raise PhaseFailed("the bootstrap-script setting holds no program")
-            return _Outcome(session.run(arguments))
+            return JobOutcome(session.run(arguments))
         lifecycle = Lifecycle(
             session,
             settings,
@@ -405,18 +336,12 @@ class JobRun:
         ended, signal_reason = lifecycle.run()
         found = lifecycle.refusal
         if found is None:
-            return _Outcome(ended, signal_reason)
+            return JobOutcome(ended, signal_reason)
         self._log.refused(f"Refused job {self.job_id}", [str(found), "its command was not run"], code=found.code)
         session.log.lines(
             f"+++ ⛔ refused[{found.code}]: {escape_control(str(found))}\nmore: pipeseal explain {found.code}"
         )
-        return _Outcome(Ended(-1), "agent_refused", Refusal(code=found.code, message=str(found)))
-
-    @staticmethod
-    def _warn_of_unknown_checkout(checkout: Checkout | None, session: JobSession) -> None:
-        unknown = sorted(set(checkout.rest) - KNOWN_CHECKOUT) if checkout is not None else []
-        if unknown:
-            session.log.warning(f"Not supported by this agent, and ignored: checkout {', '.join(unknown)}")
+        return JobOutcome(Ended(-1), "agent_refused", Refusal(code=found.code, message=str(found)))
 
     # --- the decision -----------------------------------------------------------------------------------------------
 
@@ -474,27 +399,9 @@ class JobRun:
         )
         return plan_job(approved, self._context.settings, agent, self._context.base)
 
-    def _tell_environment(self, environment: JobEnvironment, left_out: Sequence[LeftOut], log: JobLog) -> None:
-        if left_out:
-            log.lines(
-                "\n".join(
-                    [
-                        f"~~~ ⚠️ Left out {len(left_out)} variables of the server",
-                        *(f"{escape_control(row.name)}: {row.reason}" for row in left_out),
-                        "^^^ +++",
-                    ]
-                )
-            )
-            names = ", ".join(row.name for row in left_out)
-            self._log.warn(f"Left out variables that the server sent: {names}", job=self.job_id)
-        if environment.overwritten:
-            names = ",".join(environment.overwritten)
-            environment.values["BUILDKITE_IGNORED_ENV"] = names
-            log.comment(f"Set by this agent, not as the job has it: {names}")
-
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def _refused(self, job: Job, refusal: Refusal, signal_reason: str) -> _Outcome:
+    def _refused(self, job: Job, refusal: Refusal, signal_reason: str) -> JobOutcome:
         place = "/".join(
             job.env.get(name, "") for name in ("BUILDKITE_ORGANIZATION_SLUG", "BUILDKITE_PIPELINE_SLUG")
         ).strip("/")
@@ -502,21 +409,21 @@ class JobRun:
         lines = [refusal.message, *(f"{name}: {value}" for name, value in refusal.evidence.items())]
         lines += ["nothing was run; checkout and hooks did not start", f"pipeseal explain {refusal.code}"]
         self._log.refused(f"Refused job {self.job_id} {what}".strip(), lines, code=refusal.code)
-        return _Outcome(Ended(-1), signal_reason, refusal)
+        return JobOutcome(Ended(-1), signal_reason, refusal)
 
     def _refuse_unread(self, error: PipesealError) -> None:
         """A job that cannot be read has no token and no log: say so with the session's."""
         self._log.refused(f"Refused job {self.job_id}", [error.message, "nothing was run"], code=error.code)
         refusal = Refusal(code=error.code, message=error.message)
         client = self._session_client.with_token(self._session_client.token, stop=_already_stopped())
-        self._finish(client, _Outcome(Ended(-1), "agent_refused", refusal), 0)
+        self._finish(client, JobOutcome(Ended(-1), "agent_refused", refusal), 0)
 
     def _report_failure(self, name: str, error: PipesealError, delay: float) -> None:
         self._log.warn(f"{name} failed, trying again in {delay:.0f} s: {error}", job=self.job_id, code=error.code)
 
-    def _finish(self, client: AgentClient, outcome: _Outcome, failed_chunks: int) -> None:
+    def _finish(self, client: AgentClient, outcome: JobOutcome, failed_chunks: int) -> None:
         self.exit_status = outcome.ended.status
-        self.outcome = _name_outcome(outcome)
+        self.outcome = outcome.name
         request = FinishRequest(
             exit_status=str(outcome.ended.status),
             finished_at=render_timestamp(self._context.clock.now()),
@@ -532,27 +439,6 @@ class JobRun:
             self._log.warn(f"Could not report the end of the job: {error}", job=self.job_id, code=error.code)
         how = outcome.ended.signal_name or f"status {outcome.ended.status}"
         self._log.info("Finished job", job=self.job_id, exit=how)
-
-
-def _name_outcome(outcome: _Outcome) -> str:
-    if outcome.refusal is not None:
-        return "refused"
-    if outcome.signal_reason in {Why.CANCELLED.value, Why.AGENT_STOPS.value}:
-        return "cancelled"
-    return "passed" if outcome.ended.status == 0 else "failed"
-
-
-def _finding_of(error: VerificationError) -> Finding:
-    return Finding(code=error.code, message=error.message, evidence=error.evidence, fields=error.fields)
-
-
-def _check_supported(approved: ApprovedJob) -> None:
-    if approved.checkout is not None and approved.checkout.ssh_secret:
-        raise VerificationError(
-            "checkout.ssh_secret",
-            "the step's checkout wants an SSH key that the server keeps, and this agent uses only its own",
-            evidence={"ssh_secret": approved.checkout.ssh_secret},
-        )
 
 
 def _already_stopped() -> threading.Event:

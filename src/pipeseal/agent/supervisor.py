@@ -17,9 +17,9 @@ from pipeseal.agent.environment import base_environment
 from pipeseal.agent.guardian import Guardian
 from pipeseal.agent.health import HealthPages, HealthServer, WorkerHealth
 from pipeseal.agent.job_api.locks import LockApi
+from pipeseal.agent.job_context import JobContext
 from pipeseal.agent.launcher import Launcher
 from pipeseal.agent.ledger.ledger import Ledger
-from pipeseal.agent.run_job import JobContext
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agent.trust import Trust
 from pipeseal.agent.worker import Worker

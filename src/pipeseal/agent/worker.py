@@ -22,10 +22,11 @@ from pipeseal import __version__
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.client import AgentClient, check_identifier, user_agent
 from pipeseal.agent.health import WorkerHealth
+from pipeseal.agent.job_context import JobContext
 from pipeseal.agent.orders import Orders
 from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
-from pipeseal.agent.run_job import JobContext, JobRun
+from pipeseal.agent.run_job import JobRun
 from pipeseal.agent.settings import AgentSettings
 from pipeseal.agentapi.messages import PingResponse, RegisterRequest, RegisterResponse
 from pipeseal.clock import Clock, render_timestamp
