@@ -100,7 +100,7 @@ def check_accessible(page: Page, *, narrow: bool = True) -> None:
         narrow: look at it as wide as a phone too.
     """
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two words
+        page.emulate_media(color_scheme=theme)
         found = Axe().run(page, options=_AXE)
         assert found.violations_count == 0, found.generate_report()
     for width in (390, 1280) if narrow else (1280,):

@@ -31,6 +31,9 @@ from pipeseal.errors import MalformedInput
 MAX_STREAM_SECONDS: Final = 600
 CONTENT_TYPE: Final = "text/event-stream"
 _GATHER_SECONDS: Final = 0.1  # changes that come close together are told together
+# A stream of a build looks at it for a fifth of the time at most.
+_PAUSE_SHARE: Final = 4
+_LONGEST_PAUSE_SECONDS: Final = 3.0
 _QUIET_SECONDS: Final = 15.0  # something is said that often, so that what stands between keeps the connection
 _STILL_HERE: Final = b": still here\n\n"
 # In these states nothing happens to a build by itself.
@@ -66,7 +69,9 @@ async def _tell_build(look: Callable[[], Awaitable[dict[str, Any]]]) -> AsyncGen
     told: dict[str, bytes] = {}
     order: list[str] = []
     rest_told = b""
+    clock = asyncio.get_running_loop().time
     while True:
+        begun = clock()
         shape = await look()
         jobs = shape.pop("jobs")
         digests = {job["id"]: hashlib.sha256(msgspec.json.encode(job)).digest() for job in jobs}
@@ -81,7 +86,10 @@ async def _tell_build(look: Callable[[], Awaitable[dict[str, Any]]]) -> AsyncGen
         if shape["state"] in _ENDED:
             yield render_event("end", {"state": shape["state"]})
             return
+        # Looking at thousands of jobs takes its time, which others need too.
+        pause = min(_LONGEST_PAUSE_SECONDS, (clock() - begun) * _PAUSE_SHARE)
         yield b""
+        await asyncio.sleep(pause)
 
 
 async def _stream_log(plane: ControlPlane, request: Request) -> Response:

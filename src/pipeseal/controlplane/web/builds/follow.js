@@ -1,6 +1,6 @@
 // A build as it is now, and as it changes.
 import { below } from "../api.js";
-import { follow } from "./stream.js";
+import { follow, shownAgain } from "./stream.js";
 
 // The build that was looked at last, so that going from job to job shows something at once.
 let latest = null;
@@ -51,17 +51,5 @@ export function followBuild(slug, number, { signal, onchange, onproblem }) {
       if (!signal.aborted && isThere) onproblem(error);
       reject(error);
     });
-  });
-}
-
-function shownAgain(signal) {
-  return new Promise((resolve, reject) => {
-    const look = () => {
-      if (document.hidden) return;
-      document.removeEventListener("visibilitychange", look);
-      resolve();
-    };
-    document.addEventListener("visibilitychange", look);
-    signal.addEventListener("abort", () => (document.removeEventListener("visibilitychange", look), reject(signal.reason)), { once: true });
   });
 }

@@ -4,6 +4,7 @@ import { ApiError, asStranger } from "../api.js";
 
 const SECONDS = 300;
 const LONGEST_PAUSE = 30_000;
+const SHORT_MILLISECONDS = 500;
 
 /**
  * Follow a stream until it says `end`, through whatever happens to the connection.
@@ -27,6 +28,7 @@ export async function follow(path, { signal, onevent, onproblem, lastId = "" }) 
     const hide = () => document.hidden && pause.abort();
     signal.addEventListener("abort", stop, { once: true });
     document.addEventListener("visibilitychange", hide);
+    const begun = performance.now();
     try {
       for await (const event of read(path, known, pause.signal)) {
         if (failures > 0) onproblem?.(null);
@@ -36,6 +38,8 @@ export async function follow(path, { signal, onevent, onproblem, lastId = "" }) 
         signal.throwIfAborted();
         if (event.name === "end") return;
       }
+      // A server that ends every stream at once is about to stop.
+      if (performance.now() - begun < SHORT_MILLISECONDS) await sleep(SHORT_MILLISECONDS, signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!pause.signal.aborted) {
@@ -103,21 +107,35 @@ function parseEvent(block) {
 /** Wait until somebody looks at the page. */
 function visible(signal) {
   if (!document.hidden) return undefined;
+  return shownAgain(signal);
+}
+
+/** Wait until the page is shown after it was not. */
+export function shownAgain(signal) {
   return new Promise((resolve, reject) => {
-    const look = () => {
-      if (document.hidden) return;
+    const done = (act, value) => {
       document.removeEventListener("visibilitychange", look);
-      resolve();
+      signal.removeEventListener("abort", stop);
+      act(value);
     };
+    const look = () => document.hidden || done(resolve);
+    const stop = () => done(reject, signal.reason);
     document.addEventListener("visibilitychange", look);
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    signal.addEventListener("abort", stop);
   });
 }
 
 /** Wait for some milliseconds. */
 export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal.addEventListener("abort", stop, { once: true });
   });
 }
