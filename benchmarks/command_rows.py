@@ -59,7 +59,7 @@ def _beside_stock(
     our_flags: Sequence[str] = (),
 ) -> Row:
     def side(program: Path, flags: Sequence[str] = ()) -> Sample:
-        return run_command([program, *words, *flags], env=_job_env(space), cwd=space.directory)
+        return run_command([program, *words, *flags], env=job_env(space), cwd=space.directory)
 
     stock = space.stock.path
     peer = (lambda: side(stock)) if stock else None
@@ -91,7 +91,7 @@ def _upload(space: Workspace, name: str, size: str, our_flags: list[str], target
         def side(program: Path, flags: Sequence[str] = ()) -> Sample:
             number = create_build(rest, "monorepo", commit)
             job = agent.start_next_job()
-            env = _job_env(space) | job["env"] | {
+            env = job_env(space) | job["env"] | {
                 "BUILDKITE_AGENT_ENDPOINT": server.agent_endpoint,
                 "BUILDKITE_AGENT_ACCESS_TOKEN": job["token"],
                 "BUILDKITE_AGENT_JWKS_FILE": str(space.private_keys),
@@ -117,7 +117,7 @@ def _upload(space: Workspace, name: str, size: str, our_flags: list[str], target
     return Row(name, pairs, MILLISECONDS, STOCK, time=target)
 
 
-def _job_env(space: Workspace) -> dict[str, str]:
+def job_env(space: Workspace) -> dict[str, str]:
     """What a command inside a job finds, with values that no server chose."""
     return space.env | {
         "BUILDKITE": "true",

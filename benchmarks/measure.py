@@ -148,6 +148,7 @@ def run_command(
     cwd: Path,
     stdout: Path | None = None,
     wanted_status: int = 0,
+    timeout_seconds: float = COMMAND_SECONDS,
 ) -> Sample:
     """Run one command to its end and say what it cost.
 
@@ -158,7 +159,7 @@ def run_command(
         wanted_status: exit status of a run that did its work.
 
     Raises:
-        CommandFailed: another exit status, or no end within `COMMAND_SECONDS`.
+        CommandFailed: another exit status, or no end in time.
     """
     read, write = os.pipe()
     words = [sys.executable, "-I", "-S", str(LAUNCHER), str(write), *map(str, command)]
@@ -166,11 +167,11 @@ def run_command(
         try:
             done = subprocess.run(
                 words, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.PIPE,
-                pass_fds=[write], timeout=COMMAND_SECONDS,
+                pass_fds=[write], timeout=timeout_seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             os.close(read)
-            raise CommandFailed(f"{words[5]} did not end within {COMMAND_SECONDS} s") from error
+            raise CommandFailed(f"{words[5]} did not end within {timeout_seconds} s") from error
         finally:
             os.close(write)
     with os.fdopen(read, "rb") as pipe:
