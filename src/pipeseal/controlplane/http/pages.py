@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from pipeseal.controlplane.http.trust_texts import render_texts
 from pipeseal.agentapi.ping_stream import STREAM_PATH
+from pipeseal.controlplane.http.trust_texts import render_texts
 from pipeseal.controlplane.http.verifier_file import render_verifier
 from pipeseal.controlplane.services.authenticate import not_found
 
