@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeseal.agent.client import AgentClient
-from pipeseal.agent.connection import OneShot, Transport, parse_endpoint
+from pipeseal.agent.connection import TIMEOUT_SECONDS, OneShot, Transport, parse_endpoint
 from pipeseal.agent.pool import ConnectionPool
 from pipeseal.agent.retries import RETRIES, After, Retry, constant, growing, is_worth_retrying, with_retries
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 from tests.agent.fake_server import fake_server
+from tests.faults.thorough import is_thorough
 
 
 @contextmanager
@@ -103,6 +104,32 @@ def test_whatever_comes_is_an_answer_or_one_of_our_errors(answer: bytes, kind: t
             pool.request("GET", "/ping", token="t")
         except (Unavailable, MalformedInput):
             pass
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "deadline",
+    [
+        0.4,
+        pytest.param(
+            TIMEOUT_SECONDS,
+            marks=pytest.mark.skipif(not is_thorough(), reason="takes a minute; `make chaos` tries it"),
+        ),
+    ],
+)
+def test_an_answer_without_an_end_is_waited_for_no_longer_than_its_call(
+    deadline: float, kind: type[ConnectionPool]
+) -> None:
+    """Attack J05, and the deadline of calls that name none: each byte comes in time, the end never."""
+    drip = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n" + b" " * 5_000
+    with raw_server(drip, pause=0.05) as url, _pool(url, kind) as pool:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            if deadline == TIMEOUT_SECONDS:
+                pool.request("GET", "/ping", token="t")
+            else:
+                pool.request("GET", "/ping", token="t", timeout_seconds=deadline)
+        assert deadline * 0.9 < time.monotonic() - started < deadline + 5
 
 
 @BOTH

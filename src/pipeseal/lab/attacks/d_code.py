@@ -88,10 +88,16 @@ def _submodules(drill: Drill) -> None:
     """A commit whose submodules are elsewhere: nobody goes there."""
     work = drill.ground.work
     drill.twin("sealed")
+    place = drill.trap.url.partition("//")[2]
+    elsewhere = [f"{scheme}://{place}/x.git" for scheme in ("http", "git", "https", "ssh")]
     for url in (
-        (f"{drill.trap.url}/x.git", f"git://{drill.trap.url.partition('//')[2]}/x.git", str(drill.ground.lookalike),
-         drill.ground.lookalike.as_uri(), f"ext::{drill.ground.evil}", "-u/x", f"../../{drill.ground.evil}")
-    ):  # fmt: skip
+        *elsewhere,
+        str(drill.ground.lookalike),
+        drill.ground.lookalike.as_uri(),
+        f"ext::{drill.ground.evil}",
+        "-u/x",
+        f"../../{drill.ground.evil}",
+    ):
         run_git(work, "checkout", "--quiet", "--detach", "main")
         lookalike = run_git(drill.ground.lookalike, "rev-parse", "HEAD")
         (work / ".gitmodules").write_text(f'[submodule "x"]\n\tpath = x\n\turl = {url}\n', encoding="utf-8")
@@ -106,7 +112,10 @@ def _submodules(drill: Drill) -> None:
         finally:
             run_git(work, "update-ref", "refs/heads/main", drill.ground.commit)
             run_git(work, "reset", "--quiet", "--hard", drill.ground.commit)
-        drill.attempts += 1
+        if url in elsewhere:
+            drill.must_refuse(record, ("submodule.host",), Stops.AT_CHECKOUT, url)
+        else:
+            drill.attempts += 1
         ran = drill.ground.ran(record.id)
         drill.must("command" not in ran and "attack" not in ran, f"{url}: the job ran: {', '.join(ran)}")
         drill.must((record.finish or {}).get("exit_status") != "0", f"{url}: the job passed")
@@ -398,9 +407,10 @@ SCENARIOS = (
         id="D12",
         title="Submodules from elsewhere",
         actors=_PR,
-        change="`.gitmodules`: plain HTTP and git, paths, files, programs, options",
-        happens="submodules come over https and ssh alone; the checkout fails, and no command starts",
-        setting="`no-git-submodules`, `git-protocols`",
+        change="`.gitmodules`: other hosts, plain HTTP and git, paths, files, programs, options",
+        happens="submodules come from the repository's host or where the policy says, over https and ssh alone",
+        codes=("submodule.host",),
+        setting="`submodules`, `no-git-submodules`, `git-protocols`",
         play=_submodules,
     ),
     Scenario(
