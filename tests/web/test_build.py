@@ -136,6 +136,33 @@ def test_other_views_say_the_same(stage: Stage) -> None:
         check_accessible(page)
 
 
+def test_graph_knows_what_waits_for_what(stage: Stage) -> None:
+    path, _, _ = stage.build(
+        """
+steps:
+  - {label: a, key: a, command: make}
+  - group: g
+    key: g
+    depends_on: a
+    steps:
+      - {label: b, command: make}
+      - wait
+      - {label: c, command: make}
+  - {input: facts, key: facts}
+  - {block: gate}
+  - {label: d, command: make}
+"""
+    )
+    with stage.owner() as owner:
+        page = owner.visit(path + "?view=graph")
+        page.get_by_text("The same as a table").click()
+        cells = page.locator("tbody tr").all()
+        needs = {row.locator("td").nth(0).inner_text(): row.locator("td").nth(2).inner_text() for row in cells}
+        # A group that names what it needs names it for its steps, which wait in the group besides.
+        wanted = {"a": "", "b": "a", "wait": "a", "c": "a", "facts": "", "gate": "a, b, wait, c, facts", "d": "gate"}
+        assert needs == wanted
+
+
 def test_block_step_asks_and_says_what_is_wrong(stage: Stage) -> None:
     path, _, _ = stage.build(BLOCK)
     with stage.owner() as owner:

@@ -90,9 +90,10 @@ class RebuiltFrom(TypedDict):
 
 
 class StepId(TypedDict):
-    """The step of a job."""
+    """The step of a job; `type` is `command`, `wait`, `block`, `input` or `trigger`."""
 
     id: str
+    type: str
 
 
 class TriggeredBuild(TypedDict):

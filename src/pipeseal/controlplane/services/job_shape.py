@@ -26,16 +26,16 @@ class _StepContent(msgspec.Struct):
 
 
 def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> dict[str, Any]:
-    """A job, from its row joined with `step_key`, `content`, `group_key`, `agent_name` and `agent_version`."""
+    """A job, from its row joined with what `store/pages.py` shows beside it."""
     shape: dict[str, Any] = {
         "id": row["id"],
         "type": row["kind"],
         "name": row["label"] or None,
         "label": row["label"] or None,
         "step_key": row["step_key"] or None,
-        "step": {"id": row["step_id"]},
+        "step": {"id": row["step_id"], "type": row["step_kind"]},
         "group_key": row["group_key"] or None,
-        "depends_on": _depends_on(row["depends_on"]),
+        "depends_on": _depends_on(row["depends_on"], row["group_depends_on"]),
         "state": row["state"],
         "reason": row["reason"] or None,
         "build_url": build_url,
@@ -91,9 +91,10 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
     return shape
 
 
-def _depends_on(text: str | None) -> list[str] | None:
-    """Keys of the steps that a step names; None when it names none, and waits for the `wait` before it."""
-    return None if text is None else [dependency.step for dependency in _DEPENDENCIES.decode(text)]
+def _depends_on(*texts: str | None) -> list[str] | None:
+    """Keys of the steps that a step and its group name; None when neither says any, and a `wait` counts instead."""
+    said = [text for text in texts if text is not None]
+    return [dependency.step for text in said for dependency in _DEPENDENCIES.decode(text)] if said else None
 
 
 def _unblocker(text: str | None) -> dict[str, str | None] | None:

@@ -9,8 +9,9 @@ import msgspec
 from pipeseal.controlplane.store.database import Transaction
 
 _JOBS = """
-    SELECT jobs.*, steps.key AS step_key, steps.content, steps.depends_on, groups.key AS group_key,
-        agents.name AS agent_name, agents.version AS agent_version, triggered.number AS triggered_number,
+    SELECT jobs.*, steps.key AS step_key, steps.content, steps.kind AS step_kind, steps.depends_on,
+        groups.key AS group_key, groups.depends_on AS group_depends_on, agents.name AS agent_name,
+        agents.version AS agent_version, triggered.number AS triggered_number,
         triggered_pipeline.slug AS triggered_slug
     FROM jobs JOIN steps ON steps.id = jobs.step_id
     LEFT JOIN steps AS groups ON groups.id = steps.parent_id

@@ -22,21 +22,26 @@ export function stepsOf(build) {
   for (const job of latestJobs(build)) {
     const known = steps.get(job.step.id);
     if (known) known.jobs.push(job);
-    else steps.set(job.step.id, { id: job.step.id, key: job.step_key, group: job.group_key, name: stepName(job), type: job.type, depends: job.depends_on, jobs: [job], needs: [] });
+    else steps.set(job.step.id, { id: job.step.id, key: job.step_key, group: job.group_key, name: stepName(job), type: job.step.type ?? job.type, depends: job.depends_on, jobs: [job], needs: [] });
   }
   const ordered = [...steps.values()];
-  let gate = null;
-  let since = [];
+  // A `wait` or block step stops what comes behind it in its group, or outside of groups.
+  const outer = { gate: null, since: [] };
+  const scopes = new Map();
   for (const step of ordered) {
+    if (step.group && !scopes.has(step.group)) scopes.set(step.group, { gate: outer.gate, since: [] });
+    const own = scopes.get(step.group) ?? outer;
+    const isBarrier = step.type === "wait" || step.type === "block";
     const named = step.depends ?? null;
     if (named !== null) step.needs = ordered.filter((other) => other !== step && (named.includes(other.key) || named.includes(other.group)));
-    else if (step.type === "waiter" || step.type === "manual") step.needs = since.length > 0 ? since : gate ? [gate] : [];
-    else step.needs = gate ? [gate] : [];
-    // A block step stops what comes behind it, as a wait does; an input step is told from it by nothing here.
-    if (named === null && (step.type === "waiter" || step.type === "manual")) {
-      gate = step;
-      since = [];
-    } else since.push(step);
+    else if (step.type === "input") step.needs = [];
+    else if (isBarrier && own.since.length > 0) step.needs = own.since;
+    else step.needs = own.gate ? [own.gate] : [];
+    if (isBarrier) {
+      own.gate = step;
+      own.since = [];
+    } else own.since.push(step);
+    if (own !== outer) outer.since.push(step);
   }
   return ordered;
 }
@@ -111,5 +116,5 @@ function box(build, step, [x, y]) {
     icon,
   ];
   const group = s("g", { class: "node-group", "data-kind": kind }, inner);
-  return step.type === "waiter" ? group : s("a", { href: jobPath(build, step.jobs[0]) }, group);
+  return step.type === "wait" ? group : s("a", { href: jobPath(build, step.jobs[0]) }, group);
 }
