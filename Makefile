@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Byte-code caching halves the start-up time of every command and of pytest; some shells switch it off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test fuzz setup lint format bench chaos docs clean
+.PHONY: help demo test fuzz setup lint format bench chaos docs screenshots clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -59,6 +59,9 @@ chaos: setup     ## every fault we know, then 50 builds with kills at random (SE
 docs: setup      ## regenerate the generated pages, and build the site into build/site
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m docs.build_site
+
+screenshots: setup ## pictures of every page into docs/screenshots
+	PIPESEAL_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q tests/web/test_everywhere.py
 
 clean:           ## remove everything that setup and the tests made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -25,15 +25,26 @@ export async function show(main, { signal }) {
   );
 }
 
+// The first that fits: each of them claims to be those behind it too.
+const NAMES = [["Edg", "Edge"], ["Firefox", "Firefox"], ["Chrome", "Chrome"], ["Safari", "Safari"]];
+const SYSTEMS = ["Windows", "Android", "iPhone", "iPad", "Mac OS", "Linux"];
+
+/** What a browser calls itself, in two words where it is a usual one. */
+function named(text) {
+  const name = NAMES.find(([sign]) => text.includes(sign))?.[1];
+  const system = SYSTEMS.find((sign) => text.includes(sign));
+  return name && system ? `${name} on ${system}` : text || "unknown";
+}
+
 function browsers(sessions) {
   const rows = sessions.map((one) =>
     h(
       "tr",
       null,
-      h("td", null, one.browser || h("span", { class: "muted" }, "unknown"), one.here && h("span", { class: "muted" }, " · this browser")),
+      h("td", null, h("span", { title: one.browser }, named(one.browser)), one.here && h("span", { class: "muted" }, " · this browser")),
       h("td", null, moment(one.created_at)),
       h("td", null, moment(one.seen_at)),
-      h("td", null, !one.here && h("button", { "aria-label": `Sign out ${one.browser}`, onclick: () => end(one) }, "Sign out")),
+      h("td", null, !one.here && h("button", { "aria-label": `Sign out ${named(one.browser)}`, onclick: () => end(one) }, "Sign out")),
     ),
   );
   const head = ["Browser", "Signed in", "Last here", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions")));

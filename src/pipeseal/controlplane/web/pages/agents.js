@@ -17,10 +17,10 @@ export async function show(main, { query, signal }) {
     queues.length > 1 &&
       h("p", { class: "row" }, "Queue:", h("a", { href: location.pathname, "aria-current": queue ? null : "page" }, "all"), queues.map((name) => h("a", { href: `?queue=${encodeURIComponent(name)}`, "aria-current": queue === name ? "page" : null }, name))),
     shown.length === 0
-      ? h("div", { class: "empty" }, h("p", null, h("strong", null, "No agent is connected.")), h("pre", null, "pipeseal agent start"))
+      ? h("div", { class: "empty" }, h("p", null, h("strong", null, "No agent is connected.")), h("pre", { tabindex: "0" }, "pipeseal agent start"))
       : h(
           "div",
-          { class: "scroll" },
+          { class: "scroll", tabindex: "0", role: "group", "aria-label": "Agents" },
           h(
             "table",
             null,

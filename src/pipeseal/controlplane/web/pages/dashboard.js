@@ -72,7 +72,7 @@ function empty() {
     { class: "empty" },
     h("p", null, h("strong", null, "No pipelines yet.")),
     h("p", null, may("write_pipelines") ? "Make one on a command line, in a repository of yours:" : "Whoever may change pipelines can make one."),
-    may("write_pipelines") && h("pre", null, "pipeseal init\npipeseal pipeline create app --repository https://git.example.org/app.git\npipeseal build create --pipeline app --watch"),
+    may("write_pipelines") && h("pre", { tabindex: "0" }, "pipeseal init\npipeseal pipeline create app --repository https://git.example.org/app.git\npipeseal build create --pipeline app --watch"),
   );
 }
 

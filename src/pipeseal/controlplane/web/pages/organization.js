@@ -62,7 +62,7 @@ async function members(signal) {
     ),
   );
   return [
-    h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["Name", "Email", "Role", "Since", mine && ""].filter((text) => text !== false).map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))), h("tbody", null, rows))),
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Members" }, h("table", null, h("thead", null, h("tr", null, ["Name", "Email", "Role", "Since", mine && ""].filter((text) => text !== false).map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))), h("tbody", null, rows))),
     mine && invitation(),
   ];
 }
@@ -120,7 +120,7 @@ async function tokens(signal) {
   const made = h("div", { role: "status" });
   const fields = h("fieldset", null, h("legend", null, "It may"), scopes);
   return [
-    h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["For", "May", "Made by", "Made", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))), h("tbody", null, rows))),
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Tokens" }, h("table", null, h("thead", null, h("tr", null, ["For", "May", "Made by", "Made", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))), h("tbody", null, rows))),
     h(
       "section",
       null,

@@ -105,7 +105,7 @@ function empty(query, slug) {
     "div",
     { class: "empty" },
     h("p", null, h("strong", null, "No builds yet.")),
-    may("write_builds") && h("pre", null, `pipeseal build create --pipeline ${slug} --watch`),
+    may("write_builds") && h("pre", { tabindex: "0" }, `pipeseal build create --pipeline ${slug} --watch`),
   );
 }
 
