@@ -169,8 +169,8 @@ ROWS: tuple[Code, ...] = (
     Code(
         "submodule.host",
         "submodule from another host",
-        "The repository has a submodule on another host than its own, and the policy does not say where submodules may "
-        "come from. Nothing of it was fetched.",
+        "The repository has a submodule on another host than its own, and the policy does not say where submodules "
+        "may come from. Nothing of it was fetched.",
         (
             "the project has parts on several hosts, and its policy has no `submodules` yet",
             "the submodule is named by another name of the same host",
