@@ -69,6 +69,29 @@ class Workshop:
             "GIT_CONFIG_GLOBAL": str(self.git_config),
         }
 
+    def make_standins(self) -> dict[str, Path]:
+        """Source to repository of each stand-in for a plugin of a public place, with the version that it names."""
+        with self._lock:
+            folder = HERE / "public" / "plugins"
+            sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+            found = {source: self.root / "standins" / name for source, name in sources.items()}
+            if "standins" in self._made:
+                return found
+            led: dict[str, Path] = {}
+            for source, made in found.items():
+                if not made.exists():
+                    shutil.copytree(folder / made.name, made)
+                    run_git(made, "init", "--quiet", "--initial-branch=main", "--template=")
+                    _commit(made)
+                place = parse_place(source)
+                if place.version:
+                    run_git(made, "tag", "--force", place.version)
+                led[place.repository] = made
+            with self.git_config.open("a", encoding="utf-8") as config:
+                config.writelines(f'[url "{made}"]\n\tinsteadOf = {url}\n' for url, made in led.items())
+            self._made["standins"] = "made"
+            return found
+
     # --- keys ---------------------------------------------------------------------------------------------------
 
     def make_keys(self, actors: Actors) -> None:
@@ -305,7 +328,7 @@ class Installation:
         """
         if verifies:
             options = ["--verification-jwks-file", str(self.workshop.verification_file), *options]
-            if self.kind == OURS and "--policy-file" not in options:
+            if self.kind == OURS and not {"--policy-file", "--verification-failure-behavior"} & set(options):
                 policy = self.folder / "policy.toml"
                 # Repositories are folders here, and their submodules on a host.
                 text = 'version = 1\nstatic-steps = "any"\nsubmodules = "ssh://git@git.example.test/*"\n'
@@ -326,7 +349,7 @@ class Installation:
         ]  # fmt: skip
         if "--hooks-path" not in options:
             arguments += ["--hooks-path", str(self.folder / "no-hooks")]
-        self._seed_plugins([f"{name}-{number}" for number in range(1, spawn + 1)])
+        self._seed_plugins([f"{name}-{number}" for number in range(1, spawn + 1)] if kind == STOCK else [])
         if kind == OURS:
             token = f"file://{self._registration_token}"
             config = ["--git-config-file", str(self.workshop.git_config)]
@@ -359,20 +382,13 @@ class Installation:
                 process.wait(10)
 
     def _seed_plugins(self, agents: list[str]) -> None:
-        """Stand-ins for plugins of public places, where an agent keeps those that it has cloned before."""
-        folder = HERE / "public" / "plugins"
-        for source, name in json.loads((folder / "sources.json").read_text(encoding="utf-8")).items():
-            made = self.folder / "standins" / name
-            if not made.exists():
-                shutil.copytree(folder / name, made)
-                run_git(made, "init", "--quiet", "--initial-branch=main", "--template=")
-                _commit(made)
-                # Ours takes no clone that it has not made itself, and finds it where it looks.
-                with self.workshop.git_config.open("a", encoding="utf-8") as config:
-                    config.write(f'[url "{made}"]\n\tinsteadOf = {parse_place(source).repository}\n')
+        """Stand-ins for plugins of public places, where a stock agent keeps those that it has cloned before.
+
+        Ours takes no clone that it has not made itself, and is led to the stand-ins by git's configuration.
+        """
+        for source, made in self.workshop.make_standins().items():
             for agent in agents:
-                place = self.folder / "plugins" / agent / re.sub(r"[^A-Za-z0-9]+", "-", source)
-                shutil.copytree(made, place)
+                shutil.copytree(made, self.folder / "plugins" / agent / re.sub(r"[^A-Za-z0-9]+", "-", source))
 
 
 def wait_for_build(
