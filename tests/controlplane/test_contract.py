@@ -38,6 +38,9 @@ CHECKS = [
 # A stream of gRPC messages does not end, so nothing can look at it as a whole; its own tests do.
 KEYS = [key for key in described_operations() if STREAM_PATH not in key]
 
+# The server runs in a thread of this process and draws random numbers while a strategy does.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:

@@ -14,6 +14,9 @@ from tests.controlplane.running import QUICK, RunningServer, running_server
 from tests.controlplane.test_contract import KEYS, check_answers
 from tests.controlplane.test_contract import schema as schema
 
+# The server runs in a thread of this process and draws random numbers while a strategy does.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:

@@ -48,11 +48,12 @@ def test_an_agent_may_stream_at_one_server_and_work_through_another(pair: Pair) 
         assert time.monotonic() - begun < 3  # no offer had to lapse first
         assert len(set(told)) == 4
         assert b.api.rest("PUT", f"/agents/{agent.id}/pause", {"note": "now"}).status in (200, 204)
-        assert stream.next(4) == ("pause", "now")
+        # What servers tell each other are hints; the database is looked at every few seconds.
+        assert stream.next() == ("pause", "now")
         assert b.api.rest("PUT", f"/agents/{agent.id}/resume", {}).status in (200, 204)
-        assert stream.next(4) == ("resume", "")
+        assert stream.next() == ("resume", "")
         assert b.api.rest("PUT", f"/agents/{agent.id}/stop", {}).status in (200, 204)
-        action = stream.next(4)
+        action = stream.next()
         assert action is not None
         assert action[0] == "disconnect"
 

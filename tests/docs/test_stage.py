@@ -53,6 +53,9 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
         stage.run(Command(1, "sleep 60 &", ()))
         stage.run(Command(2, "{ sleep 60 & echo $!; wait; } &", ("...",)))
         group = int(stage.run(Command(3, "echo $$", ())))
+        deadline = time.monotonic() + 10
+        while len(_members(group)) <= 3 and time.monotonic() < deadline:
+            time.sleep(0.01)  # a background command starts in its own time
         assert len(_members(group)) > 3
     deadline = time.monotonic() + 10
     while _members(group) and time.monotonic() < deadline:
