@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from benchmarks.peers import find_peer, peers_are_required
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# It may neither look for updates nor keep anything; root, as in containers, has no sandbox of its own.
+_BROWSER_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser of this test process; there is one, since a process can drive one browser library at a time."""
+    from playwright.sync_api import sync_playwright
+
+    program = find_peer("chromium").path
+    assert program is not None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(program), args=list(_BROWSER_OPTIONS))
+        yield browser
+        browser.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,9 +7,8 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
-from benchmarks.peers import find_peer
 from docs.build_site import build_site
 
 from .pages import ROOT
@@ -18,14 +17,11 @@ LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1280), ("da
 
 
 @pytest.mark.peer("chromium")
-def test_pages_are_accessible_in_light_and_dark_and_on_a_phone(tmp_path: Path) -> None:
+def test_pages_are_accessible_in_light_and_dark_and_on_a_phone(tmp_path: Path, browser: Browser) -> None:
     assert build_site(ROOT, tmp_path / "site") == []
     asked: list[str] = []
-    with sync_playwright() as playwright:
-        program = find_peer("chromium").path
-        # Root, as in containers, has no sandbox of its own.
-        browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
+    with browser.new_context() as context:
+        page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         for name in ("signed-pipelines", "tutorials/five-minutes", "how-to/policy-recipes"):
             page.goto((tmp_path / "site" / f"{name}.html").as_uri())
@@ -35,5 +31,4 @@ def test_pages_are_accessible_in_light_and_dark_and_on_a_phone(tmp_path: Path) -
                 found = Axe().run(page, options={"resultTypes": ["violations"]})
                 assert found.violations_count == 0, found.generate_report()
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} at {width}"
-        browser.close()
     assert {url.partition(":")[0] for url in asked} == {"file"}

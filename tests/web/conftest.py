@@ -7,17 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from benchmarks.peers import find_peer
 from pipeseal.controlplane.services.accounts import make_first_link
 from tests.controlplane.running import QUICK, RunningServer, running_server
 
-# It may neither look for updates nor keep anything; root, as in containers, has no sandbox of its own.
-_OPTIONS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
-)  # fmt: skip
 PASSWORD = "correct horse battery"
 
 
@@ -46,17 +40,6 @@ class Visitor:
         """Wait until the page is whole."""
         self.page.wait_for_selector("main:not([aria-busy])")
         return self.page
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The browser of this test process."""
-    program = find_peer("chromium").path
-    assert program is not None
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program), args=list(_OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
