@@ -5,7 +5,6 @@ Runs inside a job, in a process of its own for every call: what is not needed is
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pipeseal.agent.upload_send import make_uuid, send_pipeline
 from pipeseal.errors import ConfigurationError, MalformedInput, escape_control
 from pipeseal.pipeline.expand import interpolate_pipeline
 from pipeseal.pipeline.files import DEFAULT_FILES
+from pipeseal.pipeline.object_id import is_object_id
 from pipeseal.pipeline.parse import parse_all
 from pipeseal.pipeline.render import pipeline_value, render_json
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Pipeline, Step
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 TRACE_CONTEXT = "BUILDKITE_TRACE_CONTEXT"
 _COMMIT = "BUILDKITE_COMMIT"
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Source(NamedTuple):
@@ -129,7 +128,7 @@ def upload(
 def _resolve_commit(variables: dict[str, str], say: Callable[[str], None]) -> None:
     """Put the object id in the place of another name of the commit, as `git rev-parse` knows it."""
     name = variables.get(_COMMIT, "")
-    if not name or _OBJECT_ID.fullmatch(name):
+    if not name or is_object_id(name):
         return
     import subprocess
 

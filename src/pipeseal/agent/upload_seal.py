@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from itertools import count
 
 from pipeseal.errors import ConfigurationError, MalformedInput, escape_control
+from pipeseal.pipeline.object_id import is_object_id
 from pipeseal.signing.bindings import SEAL
 from pipeseal.signing.seal.envelope import BuildFacts
 from pipeseal.signing.seal.make import Sealing
-from pipeseal.signing.seal.members import is_object_id
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _MAX_PATH = 4096

@@ -12,13 +12,13 @@ The file is TOML, sorted, one table for each plugin, so that a change of it read
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
 from pipeseal.errors import ConfigurationError, MalformedInput, VerificationError
+from pipeseal.pipeline.object_id import is_object_id
 from pipeseal.pipeline.plugin_place import parse_place
 from pipeseal.pipeline.plugins import full_source
 from pipeseal.pipeline.steps import CommandStep, GroupStep, Step
@@ -28,7 +28,6 @@ from pipeseal.signing.seal.envelope import ResolvedPlugin
 VERSION = 1
 MAX_LOCK_BYTES = 1 << 20
 
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HEAD = """\
 # Which commit and tree each plugin version stands for. Made by `pipeseal plugins lock`; review changes as code.
 """
@@ -81,7 +80,7 @@ def parse_lock(data: bytes, *, source: str = LOCK_FILE) -> PluginLock:
     for name, table in tables.items():
         if not isinstance(table, dict) or table.keys() != {"commit", "tree"}:
             refuse(f"{name!r} does not have a commit and a tree, and nothing else")
-        if not all(isinstance(value, str) and _OBJECT_ID.fullmatch(value) for value in table.values()):
+        if not all(isinstance(value, str) and is_object_id(value) for value in table.values()):
             refuse(f"the commit or tree of {name!r} is not a full object id in lower case")
         plugins[name] = ResolvedPlugin(table["commit"], table["tree"])
     return PluginLock(plugins, source=source)

@@ -9,11 +9,11 @@ object id.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeseal.errors import ConfigurationError
+from pipeseal.pipeline.object_id import is_object_id
 
 
 class Binding(NamedTuple):
@@ -49,8 +49,6 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(STEP_KEY, "this step only", empty_counts=False, static=False),
 )
 
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-
 
 def uploader_bindings(environment: Mapping[str, str]) -> dict[str, str]:
     """What an uploader can bind its steps to, from its own job's environment.
@@ -71,7 +69,7 @@ def uploader_bindings(environment: Mapping[str, str]) -> dict[str, str]:
         if row.name != STEP_KEY
         and row.name in environment
         and (row.empty_counts or environment[row.name])
-        and (row.name != COMMIT or _OBJECT_ID.match(environment[row.name]))
+        and (row.name != COMMIT or is_object_id(environment[row.name]))
     }
 
 
@@ -120,7 +118,7 @@ def check_bindings(bindings: Mapping[str, str]) -> None:
             why = "is not a variable that steps are bound to"
         elif not value and not row.empty_counts:
             why = "has no value, so a binding to it would say nothing"
-        elif name == COMMIT and not _OBJECT_ID.match(value):
+        elif name == COMMIT and not is_object_id(value):
             why = f"is {value!r}, not a full object id, so it can mean another commit tomorrow"
         else:
             continue

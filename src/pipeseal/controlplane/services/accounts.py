@@ -215,7 +215,8 @@ async def verify_browser(plane: ControlPlane, token: str) -> tuple[Reader, Row]:
     if row["disabled_at"] is not None:  # 3
         raise signed_out()
     if now - row["seen_at"] > _SEEN_EVERY:
-        await plane.database.write(lambda tx: _note_seen(tx, digest, now))
+        expires = min(now + IDLE_MICROSECONDS, row["created_at"] + SESSION_MICROSECONDS)
+        await plane.database.write(lambda tx: account_store.note_seen(tx, digest, now=now, expires=expires))
     scopes = ROLES.get(row["role"], frozenset())
     return Reader("account", row["id"], row["name"], scopes), row
 
@@ -348,13 +349,6 @@ def parse_email(email: str) -> str:
     if not _EMAIL.fullmatch(address):
         raise MalformedInput("account.email", f"{email[:80]!r} is no e-mail address")
     return address
-
-
-def _note_seen(tx: Transaction, digest: str, now: int) -> None:
-    row = tx.one("SELECT created_at FROM browser_sessions WHERE digest = :digest", digest=digest)
-    if row is not None:
-        expires = min(now + IDLE_MICROSECONDS, row["created_at"] + SESSION_MICROSECONDS)
-        account_store.note_seen(tx, digest, now=now, expires=expires)
 
 
 async def _in_lane(plane: ControlPlane, work: Callable[[], str]) -> str:

@@ -106,7 +106,7 @@ def insert_session(tx: Transaction, *, digest: str, account_id: str, now: int, e
 def find_session(tx: Transaction, digest: str) -> Row | None:
     """A browser and its account, unless either may not be here any more: the caller looks at the times."""
     return tx.one(
-        "SELECT s.digest, s.seen_at, s.expires_at, a.id, a.email, a.name, a.role, a.disabled_at "
+        "SELECT s.digest, s.created_at, s.seen_at, s.expires_at, a.id, a.email, a.name, a.role, a.disabled_at "
         "FROM browser_sessions s JOIN accounts a ON a.id = s.account_id WHERE s.digest = :digest",
         digest=digest,
     )

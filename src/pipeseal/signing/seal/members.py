@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.commandstep import KEY_NAMES, LABEL_NAMES, parse_command_step
+from pipeseal.pipeline.object_id import is_object_id
 from pipeseal.pipeline.plugins import config_value, full_source, unordered
 from pipeseal.pipeline.render import cache_value, checkout_value, matrix_value, step_value
 from pipeseal.pipeline.steps import CommandStep, Plugin, Secret
@@ -35,11 +36,6 @@ _UPLOADERS: Final = "if_changed"
 _ALIASES: Final = frozenset({"", "command", "commands", *KEY_NAMES, *LABEL_NAMES})
 # What an agent takes out of the other members.
 _LEAVE_REST: Final = frozenset({"artifact_paths", "parallelism", "timeout_in_minutes", _UPLOADERS})
-
-
-def is_object_id(text: str) -> bool:
-    """Whether `text` is a full object id of git, SHA-1 or SHA-256, in lower case."""
-    return len(text) in (40, 64) and not text.strip("0123456789abcdef")
 
 
 def seal_step(

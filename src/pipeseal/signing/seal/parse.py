@@ -10,6 +10,7 @@ import orjson
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.commandstep import parse_checkout
+from pipeseal.pipeline.object_id import is_object_id
 from pipeseal.pipeline.render import checkout_value
 from pipeseal.pipeline.steps import Checkout
 from pipeseal.pipeline.values import MAX_SAFE_INTEGER
@@ -31,7 +32,6 @@ from pipeseal.signing.seal.jws import SealJws, parse_seal_jws
 from pipeseal.signing.seal.members import (
     MAX_COUNT,
     check_rest,
-    is_object_id,
     resolved_plugins,
     seal_step,
     step_of,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pipeseal.pipeline.object_id import is_object_id
+
 _SKIP = re.compile(r"\[(?:ci[ -]skip|skip[ -]ci)\]", re.IGNORECASE)
 _MAX_MESSAGE = 65_536  # characters
 _MAX_NAME = 512
-_FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_ID = re.compile(r"[0-9a-f]{7,64}")
 # git-check-ref-format(1), and no leading dash: such a name would be an option to somebody's command.
 _BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|[/.]$|/\.|\.lock(?:/|$)|^@$")
@@ -191,4 +192,4 @@ def is_usable_name(name: str) -> bool:
 
 def is_commit(text: str, *, abbreviated: bool = False) -> bool:
     """Whether `text` is an object id; perhaps an abbreviated one."""
-    return (_SHORT_ID if abbreviated else _FULL_ID).fullmatch(text) is not None
+    return _SHORT_ID.fullmatch(text) is not None if abbreviated else is_object_id(text)
