@@ -78,8 +78,9 @@ def make_app(plane: ControlPlane) -> Application:
                     await worker
             await asyncio.to_thread(plane.close)
 
+    programs = all_routes(plane)
     inner = Starlette(
-        routes=[*all_routes(plane), *page_routes()],
+        routes=[*programs, *page_routes(programs)],
         lifespan=lifespan,
         exception_handlers={
             PipesealError: render_known,

@@ -7,6 +7,7 @@ REST API, so a page shows exactly what its reader may read there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from importlib import resources
 from typing import Final, NamedTuple
@@ -40,13 +41,8 @@ PAGES: Final = (
     "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}",
     "/{organization}/{slug}/builds/{number:whole}/jobs/{job_id}/{tab}",
 )
-# No page is below these: programs look there for what another server has, and get 404 and JSON.
-_FOR_PROGRAMS: Final = frozenset(
-    (
-        "v1", "v2", "v3", ".well-known", "artifacts", "badge", "graphql", "healthz", "metrics", "openapi.json",
-        "session", "webhooks", STREAM_PATH.split("/")[1],
-    )
-)  # fmt: skip
+# Where programs look for what another server has, or this one may be told not to serve.
+_PROBED: Final = ("v1", STREAM_PATH.split("/")[1])
 ASSETS: Final = "/web/{name:path}"
 _SHELL: Final = "shell.html"
 _VERIFIER: Final = "verify.html"
@@ -117,8 +113,14 @@ def _asset(content: bytes, media_type: str) -> Asset:
     return Asset(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-def page_routes() -> list[Route]:
-    """The pages, and what they load. To be the last routes: their addresses take whatever nobody else takes."""
+def page_routes(programs: Iterable[Route]) -> list[Route]:
+    """The pages, and what they load. To be the last routes: their addresses take whatever nobody else takes.
+
+    Parameters:
+        programs: the routes for programs. No page is below where one of them begins: what is not there is answered
+            with 404 and JSON, as programs expect it.
+    """
+    taken = frozenset((*_PROBED, *(route.path.split("/")[1] for route in programs)))
 
     async def page(request: Request) -> Response:
         return _send(request, load_assets()[_SHELL])
@@ -129,17 +131,24 @@ def page_routes() -> list[Route]:
             raise not_found("such file")
         return _send(request, found)
 
-    return [_Visited(ASSETS, asset, methods=["GET"]), *(_Visited(path, page, methods=["GET"]) for path in PAGES)]
+    return [_Visited(ASSETS, asset, taken), *(_Visited(path, page, taken) for path in PAGES)]
 
 
 class _Visited(Route):
     """A route for browsers alone: to any other method its address is one that nobody serves, not one with other ones.
 
     Agents probe for protocols with POST, and take 404 alone for an answer.
+
+    Parameters:
+        taken: first segments of paths that are not for people.
     """
 
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], taken: frozenset[str]) -> None:
+        super().__init__(path, endpoint, methods=["GET"])
+        self._taken = taken
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["path"].removeprefix("/").partition("/")[0] in _FOR_PROGRAMS:
+        if scope["path"].removeprefix("/").partition("/")[0] in self._taken:
             return Match.NONE, {}
         match, found = super().matches(scope)
         return (Match.NONE, {}) if match is Match.PARTIAL else (match, found)
