@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeseal.lab.hostile_server import Request as Request
+from pipeseal.lab.hostile_server import has_hung_up
 
 
 @dataclass
@@ -101,7 +103,7 @@ class FakeServer:
                     {name.lower(): value for name, value in self.headers.items()},
                     self.rfile.read(length),
                 )
-                answer = server._answer(request)
+                answer = server._answer(request, self.connection)
                 status, body = answer[0], answer[1]
                 headers = answer[2] if len(answer) == 3 else {}
                 self.close_connection = self.close_connection or server._closing
@@ -173,7 +175,7 @@ class FakeServer:
     def _summary(self) -> list[str]:
         return [f"{request.method} {request.path}" for request in self.requests[-20:]]
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, connection: socket.socket) -> Answer:
         self.requests.append(request)
         chosen = self.interfere(request)
         if chosen is not None:
@@ -196,17 +198,19 @@ class FakeServer:
             case "POST", ["heartbeat"]:
                 return _json({"sent_at": request.json()["sent_at"], "received_at": "2026-01-01T00:00:00Z"})
             case "GET", ["ping"]:
-                return self._ping()
+                return self._ping(connection)
             case "POST", ["store", artifact_id]:
                 return self._store(artifact_id, request)
             case _, ["jobs", job_id, *rest] if job_id in self.jobs:
                 return self._job(request, self.jobs[job_id], "/".join(rest))
         return 404, b'{"message":"no such thing"}'
 
-    def _ping(self) -> Answer:
+    def _ping(self, connection: socket.socket) -> Answer:
         deadline = time.monotonic() + self.hold_seconds
         with self._changed:
             while True:
+                if has_hung_up(connection):
+                    return _json({})  # an agent that has ended: what it is told now would be lost
                 if self.ping_answers:
                     return self.ping_answers.pop(0)
                 if self.offers_no_more:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import socketserver
 import threading
 import time
@@ -85,6 +86,16 @@ Interference = Callable[[Request], Answer | None]
 def answer_json(value: object, status: int = 200) -> Answer:
     """An answer with this JSON body."""
     return Answer(status, json.dumps(value).encode(), (("Content-Type", "application/json"),))
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether the other side of a connection is gone, so that an answer would reach nobody."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 @dataclass
@@ -197,7 +208,7 @@ class HostileServer:
                     {name.lower(): value for name, value in self.headers.items()},
                     self.rfile.read(length),
                 )
-                answer = server._answer(request)
+                answer = server._answer(request, self.connection)
                 try:
                     if answer.write is not None:
                         self.close_connection = True
@@ -264,7 +275,7 @@ class HostileServer:
 
     # --- the honest answers -----------------------------------------------------------------------------------------
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, connection: socket.socket) -> Answer:
         self.requests.append(request)
         chosen = self.interfere(request)
         if chosen is not None:
@@ -278,7 +289,7 @@ class HostileServer:
             case "POST", ["heartbeat"]:
                 return answer_json({"sent_at": request.json()["sent_at"], "received_at": "2026-01-01T00:00:00Z"})
             case "GET", ["ping"]:
-                return self._ping(request)
+                return self._ping(request, connection)
             case "POST", ["store", _]:
                 return self._store(request)
             case _, ["jobs", job_id, *rest] if job_id in self.jobs:
@@ -292,11 +303,12 @@ class HostileServer:
         intervals = {"ping_interval": 1, "job_status_interval": 1, "heartbeat_interval": 60}
         return answer_json({"id": agent_id, "name": name, "access_token": token, **intervals, **self.registration})
 
-    def _ping(self, request: Request) -> Answer:
+    def _ping(self, request: Request, connection: socket.socket) -> Answer:
         name = self.agents.get(request.token, ("", ""))[0]
         deadline = time.monotonic() + HOLD_SECONDS
         with self._changed:
-            while not self._closing:
+            # What an agent that has ended is told would be lost.
+            while not self._closing and not has_hung_up(connection):
                 queue = self._queues.get(name)
                 if queue:
                     return answer_json({"job": {"id": queue.pop(0)}})
