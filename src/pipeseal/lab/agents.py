@@ -155,6 +155,18 @@ class Agents:
         """What an agent's log says so far."""
         return self.actors.log_file(self._processes.get(agent, agent)).read_text(encoding="utf-8", errors="replace")
 
+    def observed(self, record: JobRecord) -> list[str]:
+        """The codes of what an agent found in a job that its policy let run all the same."""
+        agent = self._processes.get(record.agent, record.agent)
+        file = self.agent_folder(agent) / "decisions"
+        decisions = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
+        return [
+            finding["code"]
+            for decision in decisions
+            if decision["job"] == record.id and decision["decision"] == "observed"
+            for finding in decision["findings"]
+        ]
+
     def is_running(self, agent: str) -> bool:
         """Whether an agent's process has not ended by itself."""
         return self.actors.is_running(self._processes.get(agent, agent))

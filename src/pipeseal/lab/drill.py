@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -35,7 +34,6 @@ VOLATILE = frozenset(
         "BUILDKITE_ENV_JSON_FILE", "BUILDKITE_JOB_ID", "BUILDKITE_STEP_ID", "PIPESEAL_SEAL",
     }
 )  # fmt: skip
-_OBSERVED = re.compile(r"would be refused with ([a-z_.]+)")
 
 
 class Execution(NamedTuple):
@@ -194,8 +192,7 @@ class Drill(Agents):
         finish = record.finish or {}
         refused = f", refused with {record.code}" if record.code else ""
         who = ", ".join(dict.fromkeys(ran)) or "nothing"
-        told = self.log(record.agent).partition(f"Started job job={record.id}")[2].partition("Started job")[0]
-        observed = ", ".join(dict.fromkeys(_OBSERVED.findall(told)))
+        observed = ", ".join(dict.fromkeys(self.observed(record)))
         refused += f", only observed: {observed}" if observed else ""
         return f"exit status {finish.get('exit_status', 'none')}{refused}; ran: {who}"
 
