@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
@@ -16,6 +17,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from pipeseal.cli.tool_keygen import ALGORITHMS as OFFERED
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, render_error
 from pipeseal.signing.jws import sign_jws, verify_jws
+from pipeseal.signing.keys.digits import comparison_digits
 from pipeseal.signing.keys.files import exposure_of, find_work_tree, read_key_file, write_key_file
 from pipeseal.signing.keys.generate import GENERATED, generate_key_pair
 from pipeseal.signing.keys.jwk import MAX_KEYS, MAX_SET_BYTES, PRIVATE_MEMBERS, parse_jwks
@@ -44,6 +46,27 @@ def _parse(*keys: object) -> Any:
 
 def test_the_thumbprint_of_rfc_8037() -> None:
     assert _parse(RFC_8037)[0].thumbprint() == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize(
+    ("thumbprint", "digits"),
+    [
+        ("pvFRbA8Xvj0sLCs1lYR_q5xaUTthkQvhg-SGq_B-9MI", "16271 27852 84959 72347 02659 58654"),
+        ("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "98089 98420 45018 09564 03465 82763"),
+        ("A" * 43, "00000 00000 00000 00000 00000 00000"),
+    ],
+)
+def test_digits_to_compare_by_voice(thumbprint: str, digits: str) -> None:
+    """The web page has the same vectors."""
+    assert comparison_digits(thumbprint) == digits
+
+
+def test_digits_differ_as_soon_as_thirty_bytes_do() -> None:
+    def digits(data: bytes) -> str:
+        return comparison_digits(base64.urlsafe_b64encode(data).decode().rstrip("="))
+
+    plain = bytes(32)
+    assert all(digits(plain[:at] + b"\x01" + plain[at + 1 :]) != digits(plain) for at in range(30))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
