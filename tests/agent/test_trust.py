@@ -130,9 +130,10 @@ def test_contradictions(place: Place) -> None:
     assert _code(place.settings(no_verification=True, verification_jwks_file=None)) == "config.value"
     assert _code(place.settings(verification_jwks_file=None)) == "key.none"
     assert _code(place.settings(verification_failure_behavior="warn")) == "config.value"
-    place.write("policy.toml", 'version = 1\nmode = "observe"\n')
-    settings = load_verification(place.settings(verification_failure_behavior="warn"))
-    assert settings.policy is not None and settings.policy.mode is Mode.OBSERVE
+    for mode in (Mode.OBSERVE, Mode.WARN):
+        place.write("policy.toml", f'version = 1\nmode = "{mode.value}"\n')
+        settings = load_verification(place.settings(verification_failure_behavior="warn"))
+        assert settings.policy is not None and settings.policy.mode is mode
 
 
 def test_key_sets_that_agents_do_not_take(place: Place) -> None:

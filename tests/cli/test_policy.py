@@ -118,9 +118,11 @@ def test_explain_approves_observes_and_refuses(tmp_path: Path, keys: Path) -> No
     job = job_file(tmp_path, document("bound"))
     words = ("policy", "explain", str(job), "--keys", str(keys), *AT, *TAGS)
     assert pipeseal(*words).output.endswith("\napproved\n")
-    path = policy_file(tmp_path, 'mode = "observe"\nproof = "seal"')
-    observed = pipeseal(*words, "--policy", str(path))
-    assert observed.exit_code == 0 and observed.output.endswith("\nobserved\n")
+    for mode in ("observe", "warn"):
+        path = policy_file(tmp_path, f'mode = "{mode}"\nproof = "seal"')
+        observed = pipeseal(*words, "--policy", str(path))
+        assert observed.exit_code == 0 and observed.output.endswith("\nobserved\n")
+        assert f"mode {mode}" in observed.output
     job_file(tmp_path, with_env(document("bound"), BUILDKITE_COMMAND="evil"))
     unproven = pipeseal(*words)
     assert unproven.exit_code == 22 and "refused[command.differs]" in unproven.output

@@ -80,7 +80,8 @@ def test_every_key_is_in_the_whole_file() -> None:
 
 
 def test_what_is_worth_a_warning() -> None:
-    assert "nothing is refused" in parse_policy(b'version = 1\nmode = "observe"').warnings[0]
+    for mode in ("observe", "warn"):
+        assert "nothing is refused" in parse_policy(f'version = 1\nmode = "{mode}"'.encode()).warnings[0]
     text = b'version = 1\n[[allow]]\n[[allow]]\nrepository = "x"'
     assert "section 1 is for everything" in parse_policy(text).warnings[0]
 
@@ -102,7 +103,7 @@ def test_what_is_worth_a_warning() -> None:
         ("version = 1\n[alow]\nx = 1", "policy.key", 2, "did you mean allow"),
         ("version = 1\n[allow]\nx = 1", "policy.value", 2, "[[allow]]"),
         ("version = 1\nkey = 5", "policy.value", 2, "[key.ID]"),
-        ("version = 1\nmode = 'warn'", "policy.value", 2, "enforce or observe"),
+        ("version = 1\nmode = 'block'", "policy.value", 2, "enforce or warn or observe"),
         ("version = 1\nproof = 3", "policy.value", 2, "signature or seal"),
         ("version = 1\ncommands = 'no'", "policy.value", 2, "any or scripts"),
         ("version = 1\nkeys = []", "policy.value", 2, "allow nothing"),

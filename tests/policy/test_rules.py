@@ -11,7 +11,7 @@ from pipeseal.pipeline.steps import Plugin
 from pipeseal.policy import ApprovedJob, OnFailure, Refused
 from pipeseal.policy.facts import Proof
 from pipeseal.policy.patterns import expressions, globs
-from pipeseal.policy.policy import Policy
+from pipeseal.policy.policy import Mode, Policy
 from pipeseal.policy.rules import NO_LIMITS, NO_PLUGINS, Limits, Plugins, Repositories, Scripts
 from pipeseal.signing.seal.envelope import ResolvedPlugin
 from tests.policy.honest import (
@@ -30,6 +30,7 @@ from tests.policy.honest import (
 from tests.signing.material import REPOSITORY
 
 BOUND, SEALED = document("bound"), document("sealed")
+UNSIGNED = {**BOUND, "step": {name: value for name, value in BOUND["step"].items() if name != "signature"}}
 SECTION = f'[[allow]]\nrepository = "{REPOSITORY}"\n'
 
 
@@ -227,13 +228,36 @@ def test_observing_runs_proven_jobs_and_says_what_would_have_been_refused() -> N
     assert len(decision.warnings) == 3
 
 
+@pytest.mark.parametrize(("mode", "group"), [("observe", "~~~ "), ("warn", "+++ ")])
+def test_a_log_shows_what_is_observed_folded_and_what_is_warned_of_open(mode: str, group: str) -> None:
+    proven = approved(BOUND, policy(f'mode = "{mode}"\nproof = "seal"'))
+    assert f"{group}⚠️ This job would be refused; the policy only {mode}s" in proven.log
+    unproven = approved(UNSIGNED, policy(f'mode = "{mode}"'))
+    assert unproven.log[0] == f"{group}⚠️ Job signature verification failed"
+
+
+def test_decisions_say_the_mode_that_held() -> None:
+    assert approved(BOUND, policy("")).mode is Mode.ENFORCE
+    assert refused(UNSIGNED, policy("")).mode is Mode.ENFORCE
+    # A section's mode is for what is proven; whatever claims to belong to it is judged by the whole policy's.
+    section = policy(f'{SECTION}mode = "warn"')
+    assert approved(BOUND, section).mode is Mode.WARN and refused(UNSIGNED, section).mode is Mode.ENFORCE
+    for mode in (Mode.OBSERVE, Mode.WARN):
+        settings = policy(f'mode = "{mode.value}"')
+        assert approved(BOUND, settings).mode is approved(UNSIGNED, settings).mode is mode
+        # Names that are none are refused in every mode.
+        assert refused(with_env(UNSIGNED, **{"A=B": ""}), settings).mode is mode
+    setting = replace(SETTINGS, on_failure=OnFailure.WARN)
+    assert approved(BOUND, setting).mode is approved(UNSIGNED, setting).mode is Mode.WARN
+    assert approved({**BOUND, "step": {"command": "x"}}, replace(SETTINGS, keys=None)).mode is None
+
+
 def test_section_that_observes_does_not_let_unproven_jobs_in() -> None:
     text = f'{SECTION}mode = "observe"\nproof = "seal"'
     assert approved(BOUND, policy(text)).findings
-    unsigned = {**BOUND, "step": {name: value for name, value in BOUND["step"].items() if name != "signature"}}
-    assert refused(unsigned, policy(text)).code == "signature.missing"
-    assert approved(unsigned, policy('mode = "observe"')).verified is None
-    assert approved(unsigned, replace(SETTINGS, on_failure=OnFailure.WARN)).verified is None
+    assert refused(UNSIGNED, policy(text)).code == "signature.missing"
+    assert approved(UNSIGNED, policy('mode = "observe"')).verified is None
+    assert approved(UNSIGNED, replace(SETTINGS, on_failure=OnFailure.WARN)).verified is None
 
 
 def test_switches_hold_in_any_mode_and_for_unverified_jobs() -> None:

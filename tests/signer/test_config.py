@@ -118,6 +118,7 @@ def test_any_values_are_read_or_refused(values: dict[str, int | str]) -> None:
         (lambda home: (home / "gitconfig").chmod(0o666), "signer.permissions"),
         (lambda home: _write(home / "policy.toml", 'version = 1\nmode = "observe"\n'), "signer.observes"),
         (lambda home: _write(home / "policy.toml", "version = 1\n[[allow]]\nmode = 'observe'\n"), "signer.observes"),
+        (lambda home: _write(home / "policy.toml", "version = 1\n[[allow]]\nmode = 'warn'\n"), "signer.observes"),
         (lambda home: _write(home / "keys.json", (home / "signing.json").read_text()), "key.private"),
         (lambda home: _forget_id(home / "signing.json"), "seal.key"),
     ],

@@ -52,6 +52,7 @@ from pipeseal.errors import (
 from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.evaluate import evaluate
 from pipeseal.policy.facts import Finding, LocalFacts
+from pipeseal.policy.policy import Mode
 from pipeseal.repository.git_config import GitConfig
 
 MIN_CHUNK_BYTES = 1024
@@ -257,7 +258,9 @@ class JobRun:
             return self._refused(job, refusal, "agent_refused")
         self._note(decision, job, started.finding)
         if started.finding is not None:
-            log.warning(f"would be refused[{started.finding.code}]: {started.finding.message}")
+            # What is only observed is told, and nobody's attention called to it.
+            tell = log.comment if decision.mode is Mode.OBSERVE else log.warning
+            tell(f"would be refused[{started.finding.code}]: {started.finding.message}")
             self._log.warn(f"would be refused: {started.finding.message}", job=self.job_id, code=started.finding.code)
         tell_environment(
             environment,

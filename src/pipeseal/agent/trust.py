@@ -96,11 +96,11 @@ def _check_contradictions(settings: AgentSettings, policy: Policy, on_failure: O
         raise ConfigurationError(
             "config.value", f"no-verification and {other} contradict each other", help="keep one of the two"
         )
-    if on_failure is OnFailure.WARN and policy.source and policy.mode is not Mode.OBSERVE:
+    if on_failure is OnFailure.WARN and policy.source and policy.mode is Mode.ENFORCE:
         raise ConfigurationError(
             "config.value",
             "verification-failure-behavior is warn, and the policy file says that jobs are refused",
-            help='leave the setting out; to run everything and have it reported, say mode = "observe" in the policy',
+            help='leave the setting out; to run everything and have it reported, say mode = "warn" in the policy',
         )
 
 

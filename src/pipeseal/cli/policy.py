@@ -161,7 +161,7 @@ def policy_explain(
     judgement = judge_job(parsed, proven, policy, local)
     start = start_of(parsed, proven, judgement.applied, now=local.now)
     findings = judgement.findings
-    runs = not findings or judgement.applied.mode is Mode.OBSERVE
+    runs = not findings or judgement.applied.mode is not Mode.ENFORCE
     decision = "approved" if not findings else "observed" if runs else "refused"
     if output == "json":
         _print_json({"proof": proven.proof.value, "decision": decision, **_document(judgement, start)})
@@ -261,8 +261,8 @@ def policy_report(log: Path, since: str | None, output: str) -> None:
       pipeseal policy report /var/log/pipeseal/decisions.jsonl
       pipeseal policy report decisions.jsonl --since 2027-01-31 -o json
 
-    LOG is what an agent with `decision-log` writes. With `mode = "observe"` in the policy nothing is refused, and
-    this shows what would have been; when it is empty, `enforce` changes nothing for these jobs.
+    LOG is what an agent with `decision-log` writes. With `mode = "observe"` or `"warn"` in the policy nothing is
+    refused, and this shows what would have been; when it is empty, `enforce` changes nothing for these jobs.
     """
     from pipeseal.policy.report import summarize
 

@@ -10,6 +10,7 @@ from typing import Final
 from pipeseal.pipeline.steps import Checkout, CommandStep, Plugin
 from pipeseal.policy.environment import LeftOut
 from pipeseal.policy.facts import Finding, Proof
+from pipeseal.policy.policy import Mode
 from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
 from pipeseal.policy.starts import StartRequest
@@ -53,6 +54,7 @@ class ApprovedJob:
         limits: what the runner has to see to.
         section: the part of the policy that was applied.
         findings: why the job would be refused if the policy were enforced.
+        mode: what would have happened to the job, had anything been wrong with it; None without keys to verify with.
         log: lines for the job's log, in order.
         warnings: sentences for the agent's own log.
     """
@@ -84,6 +86,7 @@ class ApprovedJob:
     limits: Limits = NO_LIMITS
     section: str = ""
     findings: tuple[Finding, ...] = ()
+    mode: Mode | None = None
 
     def __post_init__(self) -> None:
         if self.maker is not MAKER:
@@ -106,6 +109,7 @@ class Refused:
         warnings: sentences for the agent's own log.
         findings: everything that the job would have to be refused for, the first of it being `code`.
         section: the part of the policy that was applied; empty when it did not come to that.
+        mode: what the settings say of jobs like it; it was refused because they enforce, or whatever they say.
     """
 
     job_id: str
@@ -119,3 +123,4 @@ class Refused:
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     section: str = ""
+    mode: Mode | None = None

@@ -294,7 +294,7 @@ def look_at_names(server: Mapping[str, str]) -> tuple[Finding, ...]:
     return tuple(_finding(code, problems[code]) for code in _CODES if code in problems)
 
 
-# With these a variable is left out even while the policy only observes.
+# With these a variable is left out even while the policy does not enforce.
 _LEFT_OUT = frozenset({"environment.name", "environment.forbidden", "job.identity"})
 # Worst first: the first one is the refusal's code.
 _CODES = ("environment.name", "environment.forbidden", "job.identity", "environment.value", "environment.unknown")

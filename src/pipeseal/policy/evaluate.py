@@ -31,6 +31,9 @@ from pipeseal.signing.keys.verification_keys import VerificationKeys
 POLICY_SIGNAL = "agent_refused"
 MAX_FIELDS = 20
 
+# How a log shows what would be refused: folded away while the operator looks on, open once everybody is warned.
+_GROUPS = {Mode.OBSERVE: "~~~", Mode.WARN: "+++"}
+
 _FAILED = "Job signature verification failed"
 _UNPROVEN = "invalid signature: signature verification failed"
 _DIFFERS = "invalid signature: job does not match signed step"
@@ -44,7 +47,7 @@ def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None 
     1. A job whose text can be read in two ways is refused, whatever the settings say.
     2. Without keys, a job without a signature runs as it is; one with a signature fails, since it cannot be checked.
     3. With keys, the job's step must be proven, and the job must keep to it.
-    4. A failure refuses the job, or with `OnFailure.WARN` is reported while the job runs as it is.
+    4. A failure refuses the job, or in a mode that does not enforce is reported while the job runs as it is.
     5. With a policy, a proven job is judged by the policy's rules and its variables by the table of variables.
     6. What the agent's own switches forbid is refused in any case, proven or not.
     7. Anything unexpected refuses the job, whatever the settings say.
@@ -57,6 +60,14 @@ def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None 
     Returns:
         The approved job, or the refusal; both with lines for the job's log.
     """
+    decision = _evaluate(job, settings, local)
+    # Where the policy was not asked for a mode, it is that of jobs that prove nothing.
+    mode = decision.mode or (None if settings.keys is None else _unproven_mode(settings))
+    return decision if decision.mode is mode else replace(decision, mode=mode)
+
+
+def _evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None) -> ApprovedJob | Refused:
+    """The decision; the numbers are those of `evaluate`."""
     try:
         # 1.
         if job.ambiguity:
@@ -110,7 +121,7 @@ def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Ref
         "the job's step is signed, and this agent has no keys to verify it with",
         help="give the agent verification keys",
     )
-    if not _observes(settings):
+    if _unproven_mode(settings) is Mode.ENFORCE:
         return _refuse(job, error, _NO_KEYS)
     # The stock agent prints its block mark here even when the job goes on.
     lines = (f"+++ ⛔ {_FAILED}", f"error: {_NO_KEYS}")
@@ -120,10 +131,11 @@ def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Ref
 
 
 def _fail(job: Job, settings: VerificationSettings, error: VerificationError, text: str) -> ApprovedJob | Refused:
-    if not _observes(settings):
+    mode = _unproven_mode(settings)
+    if mode is Mode.ENFORCE:
         return _refuse(job, error, text)
     lines = (
-        f"+++ ⚠️ {_FAILED}",
+        f"{_GROUPS[mode]} ⚠️ {_FAILED}",
         f"error: {text}",
         *_signature_lines(job, text),
         "Job will be run without verification",
@@ -136,11 +148,11 @@ def _fail(job: Job, settings: VerificationSettings, error: VerificationError, te
     )
 
 
-def _observes(settings: VerificationSettings) -> bool:
-    """Whether jobs that prove nothing run. They can claim to belong to any section, so sections have no say."""
+def _unproven_mode(settings: VerificationSettings) -> Mode:
+    """What happens to jobs that prove nothing. They can claim to belong to any section, so sections have no say."""
     if settings.on_failure is OnFailure.WARN:
-        return True
-    return settings.policy is not None and settings.policy.mode is Mode.OBSERVE
+        return Mode.WARN
+    return Mode.ENFORCE if settings.policy is None else settings.policy.mode
 
 
 def _within_switches(
@@ -164,11 +176,13 @@ def _judge(
     approved = _approve_proven(job, proven, now=local.now)
     judgement = judge_job(job, proven, policy, local)
     findings, applied = judgement.findings, judgement.applied
-    observed = applied.mode is Mode.OBSERVE or settings.on_failure is OnFailure.WARN
+    mode = Mode.WARN if settings.on_failure is OnFailure.WARN else applied.mode
+    observed = mode is not Mode.ENFORCE
     never = [verdict.finding for verdict in judgement.verdicts[: len(policy.switches)] if verdict.finding is not None]
     if findings and (never or not observed):
-        return _refuse_by_policy(job, never or findings, section=applied.title, log=approved.log)
-    warned = _would_refuse(findings)
+        refused = _refuse_by_policy(job, never or findings, section=applied.title, log=approved.log)
+        return replace(refused, mode=mode)
+    warned = _would_refuse(findings, mode)
     return replace(
         approved,
         env=MappingProxyType(judgement.variables.variables),
@@ -181,6 +195,7 @@ def _judge(
         start=start_of(job, proven, applied, now=local.now, observed=observed),
         limits=applied.limits,
         section=applied.title,
+        mode=mode,
         findings=findings,
         log=(*approved.log, *warned),
         warnings=tuple(f"would be refused with {finding.code}: {finding.message}" for finding in findings),
@@ -194,10 +209,10 @@ def _place(facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _would_refuse(findings: Sequence[Finding]) -> list[str]:
+def _would_refuse(findings: Sequence[Finding], mode: Mode) -> list[str]:
     if not findings:
         return []
-    lines = ["+++ ⚠️ This job would be refused; the policy only observes"]
+    lines = [f"{_GROUPS[mode]} ⚠️ This job would be refused; the policy only {mode.value}s"]
     for finding in findings:
         lines += explain_failure(_error_of(finding), refused=False)
     return lines

@@ -36,7 +36,10 @@ VERSION = 1
 
 # What holds for every job, and may stand in a section too.
 SHARED_KEYS: dict[str, Key] = {
-    "mode": Key("enforce|observe", "refuse what the rules do not agree with, or run it and report"),
+    "mode": Key(
+        "enforce|warn|observe",
+        "refuse what the rules do not agree with; or run it, with a warning in the job's log; or run it, and report",
+    ),
     "proof": Key("signature|seal", "what a job must be proven with, at least; `signature` without this key"),
     "keys": Key("texts", "key ids that may sign"),
     "branches": Key("texts", "branches that may be built; the commit must be part of the branch on the remote"),
@@ -272,9 +275,9 @@ class _Shared(NamedTuple):
 
 def _warnings(mode: Mode | None, sections: Sequence[Section]) -> list[str]:
     warnings = []
-    if mode is Mode.OBSERVE:
+    if mode in (Mode.OBSERVE, Mode.WARN):
         warnings.append(
-            "mode = observe: nothing is refused, unsigned jobs run too; `pipeseal policy report` says what"
+            f"mode = {mode.value}: nothing is refused, unsigned jobs run too; `pipeseal policy report` says what"
         )
     for index, section in enumerate(sections[:-1]):
         if section.repositories is section.organizations is section.pipelines is None:

@@ -32,9 +32,11 @@ from pipeseal.policy.rules import (
 
 
 class Mode(Enum):
-    """What happens to a job that a rule does not agree with."""
+    """What happens to a job that is not proven, or that a rule does not agree with: it is refused, or it runs and is
+    reported; with a warning where people look at the job, or to the operator and folded away in the job's log."""
 
     ENFORCE = "enforce"
+    WARN = "warn"
     OBSERVE = "observe"
 
 

@@ -37,7 +37,7 @@ class StartRequest:
         attempts: how many starts there may be in this place; None when nobody says.
         exclusive: one start, whatever `attempts` says.
         keep_until: seconds since 1970 until which the start has to be remembered; None for ever.
-        observed: a policy that only observes wants it reported, not refused.
+        observed: a policy that does not enforce wants it reported, not refused.
     """
 
     place: str

@@ -115,11 +115,13 @@ def load_signer(path: Path) -> Working:
             help="make one: pipeseal tool keygen",
         )
     policy = read_policy(settings.policy)
-    if policy.mode is Mode.OBSERVE or any(section.mode is Mode.OBSERVE for section in policy.sections):
+    modes = (policy.mode, *(section.mode for section in policy.sections))
+    loose = next((mode for mode in modes if mode not in (None, Mode.ENFORCE)), None)
+    if loose is not None:
         raise ConfigurationError(
             "signer.observes",
-            f"the policy {settings.policy} only observes, and a signer must refuse",
-            help='give the signer a policy of its own, without mode = "observe"',
+            f"the policy {settings.policy} only {loose.value}s, and a signer must refuse",
+            help=f'give the signer a policy of its own, without mode = "{loose.value}"',
         )
     check_only_ours(settings.verification_keys, "key.permissions")
     keys = load_verification_keys(str(settings.verification_keys))

@@ -24,7 +24,7 @@ class StartedJob:
         plan: what it runs.
         start: the ledger's row; None when nothing of the job is proven (no keys, or an operator who only wants
             failures reported), or the finding was only to be reported.
-        finding: why the ledger would have refused it, where a policy only observes.
+        finding: why the ledger would have refused it, where a policy does not enforce.
     """
 
     maker: object = field(repr=False)

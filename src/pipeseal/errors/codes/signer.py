@@ -48,9 +48,9 @@ ROWS: tuple[Code, ...] = (
     ),
     Code(
         "signer.observes",
-        "policy only observes",
-        'The signer\'s policy says `mode = "observe"`: it would refuse nothing, and everything would be signed.',
-        ("the agents' policy, which still observes, is used for the signer too",),
+        "policy does not enforce",
+        'The signer\'s policy says `mode = "observe"` or `"warn"`: it would refuse nothing, and sign everything.',
+        ("the agents' policy, which does not enforce yet, is used for the signer too",),
         "Give the signer a policy that enforces.",
     ),
     Code(
