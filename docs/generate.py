@@ -118,6 +118,24 @@ def openapi_page() -> str:
     return json.dumps(make_document(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _verifier_digest() -> str:
+    from hashlib import sha256
+
+    from pipeseal.controlplane.http.pages import VERIFIER, load_assets
+
+    return sha256(load_assets()[VERIFIER].content).hexdigest()
+
+
+def verifier_page() -> str:
+    """`verifier.md`: the one-file verifier and its digest; prose from a template."""
+    return _filled("verifier.tmpl", {"digest": _verifier_digest()})
+
+
+def verifier_checksum() -> str:
+    """`verify.html.sha256`: the same digest, as `sha256sum` reads it."""
+    return f"{_verifier_digest()}  verify.html\n"
+
+
 ACTORS = {
     "CP": "the control plane, or whoever owns it",
     "MITM": "the network",
@@ -171,6 +189,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "policy.md": policy_page,
     "signer.md": signer_page,
     "openapi.json": openapi_page,
+    "verifier.md": verifier_page,
+    "verify.html.sha256": verifier_checksum,
 }
 
 

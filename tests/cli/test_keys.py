@@ -1,4 +1,4 @@
-"""`keys list`, `keys revoke`, `keys rotate`: what they write, what they leave alone, and what they refuse."""
+"""`keys list`, `keys show`, `keys revoke`, `keys rotate`: what they write, what they leave alone, and what they refuse."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from pipeseal.cli import root
 from pipeseal.errors import ConfigurationError, PipesealError
 from pipeseal.policy.files import read_policy
+from pipeseal.signing.keys.digits import comparison_digits
 from pipeseal.signing.keys.open import load_verification_keys, open_signing_key
 from tests.signing.material import pair_of
 
@@ -67,6 +68,19 @@ def test_list_says_of_each_key_whether_it_is_believed(folder: Path) -> None:
         assert state in output and "gone" in output and "removed: x" in output
     (folder / "policy.toml").unlink()
     assert _list(folder)[0]["state"] == "valid"
+
+
+def test_show_says_what_people_compare_a_key_by(folder: Path) -> None:
+    (row,) = _list(folder)
+    thumbprint = pair_of("EdDSA").key.thumbprint()
+    assert row["digits"] == comparison_digits(thumbprint)
+    assert row["digits"] in _run(folder, "list").output
+    shown = _run(folder, "show", "eddsa-one").output
+    assert row["digits"] in shown and f"#pin={thumbprint} " in shown
+    assert f"valid: {row['why']}" in shown
+    (grouped,) = (line for line in shown.splitlines() if line.startswith("thumbprint"))
+    assert grouped.removeprefix("thumbprint").replace(" ", "") == thumbprint
+    assert _code(folder, "show", "other") == "key.not_found"
 
 
 def test_revoke_writes_the_reason_and_nothing_else(folder: Path) -> None:

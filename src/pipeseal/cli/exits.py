@@ -38,6 +38,7 @@ _BY_CODE = {
     "key.unknown": UNKNOWN_SIGNER,
     "key.none": CANNOT_CHECK,
     "evidence.missing": EVIDENCE_MISSING,
+    "evidence.withheld": CANNOT_CHECK,
 }
 
 

@@ -72,6 +72,7 @@ def init(
         raise click.UsageError("--repository and --pipeline go together: a signed step is bound to both.")
 
     from pipeseal.errors import ConfigurationError
+    from pipeseal.signing.keys.digits import comparison_digits
     from pipeseal.signing.keys.files import write_key_file
     from pipeseal.signing.keys.generate import generate_key_pair
 
@@ -123,7 +124,9 @@ def init(
         )
     if repository:
         click.echo("  steps.yml           the pipeline's upload step, signed")
-    click.echo(f"  thumbprint          {pair.key.thumbprint()}\n")
+    thumbprint = pair.key.thumbprint()
+    click.echo(f"  thumbprint          {thumbprint}")
+    click.echo(f"  digits              {comparison_digits(thumbprint)}   the same key, to compare by voice\n")
     click.echo("Next:")
     token = "" if token_file else " --token file://TOKEN_FILE"
     steps = [
@@ -145,7 +148,21 @@ def init(
             "\nThe upload step in the pipeline's settings must be signed as well; "
             "`pipeseal init --repository URL --pipeline SLUG` does that too."
         )
-    click.echo("\nIf you lose signing.json, make a new key pair; if it leaks, remove its key from verification.json.")
+    pages = f"{_server_of(endpoint)}/{organization}"
+    click.echo("\nFor readers of a Pipeseal server's pages, who need not believe them:")
+    click.echo(f"  link    {pages}/{pipeline or 'SLUG'}#pin={thumbprint}")
+    click.echo(
+        "          for a README or a chat; browsers keep what follows # to themselves, and only that key counts"
+    )
+    click.echo(f"  list    verification.json, on {pages}/keys: spares readers the search, and proves nothing")
+    click.echo(f"  check   pipeseal verify {pages}/{pipeline or 'SLUG'}/builds/1#pin={thumbprint}")
+    leaked = f"pipeseal keys revoke {pair.key.kid} --reason TEXT"
+    click.echo(f"\nIf you lose signing.json, make a new key pair; if it leaks: {leaked}")
+
+
+def _server_of(endpoint: str) -> str:
+    """Where a server's pages are that has its Agent API here: the same place without the version."""
+    return endpoint.rstrip("/").removesuffix("/v3")
 
 
 def _find_agent_token() -> Path | None:

@@ -1,4 +1,4 @@
-"""`pipeseal keys list|rotate|revoke`: the keys that agents believe, and what the policy says of each."""
+"""`pipeseal keys list|show|rotate|revoke`: the keys that agents believe, and what the policy says of each."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ def _read(keys_file: Path, policy_file: Path) -> tuple[VerificationKeys, Policy]
 def keys_list(directory: Path | None, keys: Path | None, policy: Path | None, output: str) -> None:
     """List the keys that agents believe, and whether each is believed now.
 
+    The digits are for comparing keys by voice; `pipeseal keys show ID` has the whole thumbprint.
+
     \b
     Examples:
       pipeseal keys list
@@ -70,7 +72,7 @@ def keys_list(directory: Path | None, keys: Path | None, policy: Path | None, ou
     rows = [_row(key, said, time.time()) for key in found]
     known = {row["key id"] for row in rows}
     rows += [
-        {"key id": kid, "algorithm": "", "thumbprint": "", "state": "removed", "why": record.revoked}
+        {"key id": kid, "algorithm": "", "thumbprint": "", "digits": "", "state": "removed", "why": record.revoked}
         for kid, record in said.keys.items()
         if kid not in known
     ]
@@ -84,13 +86,16 @@ def keys_list(directory: Path | None, keys: Path | None, policy: Path | None, ou
     for row in rows:
         click.echo(
             escape_control(
-                f"{row['key id']:<24} {row['algorithm'] or '-':<7} {row['thumbprint'][:8] or '-':<8}  {row['state']}"
-                + (f": {row['why']}" if row["why"] else "")
+                f"{row['key id']:<24} {row['algorithm'] or '-':<7} {row['thumbprint'][:8] or '-':<8}  "
+                f"{row['digits'] or '-':<35}  {row['state']}" + (f": {row['why']}" if row["why"] else "")
             )
         )
 
 
 def _row(key: Jwk, policy: Policy, now: float) -> dict[str, str]:
+    from pipeseal.signing.keys.digits import comparison_digits
+
+    thumbprint = key.thumbprint()
     record = policy.keys.get(key.kid or "")
     state, why = "valid", ""
     if record is not None:
@@ -115,7 +120,8 @@ def _row(key: Jwk, policy: Policy, now: float) -> dict[str, str]:
     return {
         "key id": key.kid or "",
         "algorithm": key.alg or "",
-        "thumbprint": key.thumbprint(),
+        "thumbprint": thumbprint,
+        "digits": comparison_digits(thumbprint),
         "state": state,
         "why": why,
     }
@@ -125,6 +131,55 @@ def _day(seconds: float) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+# --- show --------------------------------------------------------------------------------------------------------
+
+
+@click.command("show")
+@click.argument("key_id")
+@_places
+def keys_show(key_id: str, directory: Path | None, keys: Path | None, policy: Path | None) -> None:
+    """Show one key: what people compare it by, and how readers pin it.
+
+    \b
+    Examples:
+      pipeseal keys show uploader-1a2b3c4d
+      pipeseal keys show uploader-1 --keys /etc/pipeseal/verification.json
+
+    The thumbprint and the digits belong to the key itself, whatever it is called and whoever lists it. The Keys page
+    of a server shows the same ones: compare them with somebody who has the key file, by voice or on another way
+    than that server.
+    """
+    import time
+
+    from pipeseal.errors import ConfigurationError, escape_control
+
+    keys_file, policy_file = _find(directory, keys, policy)
+    found, said = _read(keys_file, policy_file)
+    key = next((key for key in found if key.kid == key_id), None)
+    if key is None:
+        raise ConfigurationError(
+            "key.not_found",
+            f"there is no key {key_id!r} in {keys_file}",
+            help=f"the file holds: {', '.join(key.kid or '' for key in found)}",
+        )
+    row = _row(key, said, time.time())
+    lines = {
+        "key id": row["key id"],
+        "algorithm": row["algorithm"],
+        "thumbprint": in_fours(row["thumbprint"]),
+        "digits": row["digits"],
+        "state": row["state"] + (f": {row['why']}" if row["why"] else ""),
+        "pin": f"#pin={row['thumbprint']}   at the end of a link to a build, for its readers",
+    }
+    for name, value in lines.items():
+        click.echo(escape_control(f"{name:<11} {value}"))
+
+
+def in_fours(thumbprint: str) -> str:
+    """A thumbprint in groups of four, to be read by people."""
+    return " ".join(thumbprint[start : start + 4] for start in range(0, len(thumbprint), 4))
 
 
 # --- revoke ------------------------------------------------------------------------------------------------------

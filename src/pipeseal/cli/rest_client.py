@@ -34,7 +34,7 @@ class RestClient:
 
     Parameters:
         server: URL, such as `http://127.0.0.1:8080`.
-        token: API token.
+        token: API token; empty to ask as a stranger, who may read public pipelines.
         organization: its slug.
 
     Raises:
@@ -108,7 +108,7 @@ class RestClient:
         if query:
             path += "?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in query.items())
         content = None if body is None else json.dumps(body).encode()
-        sent = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        sent = {**({"Authorization": f"Bearer {self._token}"} if self._token else {}), **(headers or {})}
         if content is not None:
             sent["Content-Type"] = "application/json"
         try:

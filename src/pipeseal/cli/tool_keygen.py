@@ -69,7 +69,9 @@ def tool_keygen(
             raise click.UsageError("--key is for keys that are kept elsewhere: there is no private file.")
         _publish(kept_key, key_id, public_jwks_file)
         return
+    from pipeseal.cli.keys import in_fours
     from pipeseal.errors import ConfigurationError
+    from pipeseal.signing.keys.digits import comparison_digits
     from pipeseal.signing.keys.files import find_work_tree, write_key_file
     from pipeseal.signing.keys.generate import generate_key_pair
 
@@ -97,7 +99,6 @@ def tool_keygen(
         write_key_file(public, pair.public_set)
 
     thumbprint = pair.key.thumbprint()
-    groups = " ".join(thumbprint[start : start + 4] for start in range(0, len(thumbprint), 4))
     shared = pair.key.kty == "oct"
     click.echo(f"Created {'a shared secret' if shared else 'a key pair'} for {alg}.\n")
     click.echo(f"  private     {private}   (0600)  keep on uploader machines only")
@@ -106,7 +107,8 @@ def tool_keygen(
     else:
         click.echo(f"  public      {public}   copy to every agent, commit to your repository")
     click.echo(f"  key id      {kid}")
-    click.echo(f"  thumbprint  {groups}\n")
+    click.echo(f"  thumbprint  {in_fours(thumbprint)}")
+    click.echo(f"  digits      {comparison_digits(thumbprint)}   the same key, to compare by voice\n")
     click.echo("Next:")
     click.echo(f'  1. on uploaders   signing-jwks-file="{private.absolute()}"')
     click.echo(f'  2. on all agents  verification-jwks-file="{public.absolute()}"')

@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pipeseal.cli.exits import CANNOT_CHECK, DONE, exit_status, worst
+from pipeseal.cli.exits import CANNOT_CHECK, DONE, KEY_REVOKED, exit_status, worst
 
 if TYPE_CHECKING:
-    from pipeseal.signing.evidence import Evidence
+    from pipeseal.cli.verify_source import Asked
+    from pipeseal.signing.evidence import Evidence, ShownJob
+    from pipeseal.signing.keys.verification_keys import VerificationKeys
 
-_STATES = {0: "verified", 20: "unsigned", 21: "unknown_signer", 22: "failed", 23: "cannot_check", 24: "missing"}
-_WORDS = {20: "Not signed", 21: "Unknown signer", 22: "FAILED", 23: "Cannot check", 24: "Missing"}
-_PAGE = 100
+_STATES = {
+    0: "verified",
+    20: "unsigned",
+    21: "unknown_signer",
+    22: "failed",
+    23: "cannot_check",
+    24: "missing",
+    25: "revoked",
+}
+_WORDS = {
+    20: "Not signed",
+    21: "Unknown signer",
+    22: "FAILED",
+    23: "Cannot check",
+    24: "Missing",
+    25: "Revoked",
+}
 
 
 class Outcome(NamedTuple):
@@ -39,30 +55,56 @@ class Outcome(NamedTuple):
 
 
 @click.command("verify")
-@click.argument("target", metavar="BUILD")
+@click.argument("target", metavar="BUILD", required=False)
 @click.option(
     "--jwks-file",
-    required=True,
     envvar="BUILDKITE_AGENT_VERIFICATION_JWKS_FILE",
     metavar="FILE",
-    help="Key file with the public keys of the signers you trust.",
+    help="Key file with the public keys of the signers you trust.  [default: ~/.config/pipeseal/verification.json]",
+)
+@click.option(
+    "--pin",
+    "pinned",
+    multiple=True,
+    metavar="THUMBPRINT",
+    help="Trust exactly the key with this thumbprint; repeatable. Links carry it as #pin=THUMBPRINT.",
 )
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    envvar="PIPESEAL_TOKEN_FILE",
-    help="File with the API token, for an address; or set PIPESEAL_TOKEN.",
+    help="File with an API token; without one, public builds alone can be read.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Text, or JSON for tools.")
-def verify(target: str, jwks_file: str, token_file: Path | None, output: str) -> None:
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the one-file verifier for browsers here, and end.",
+)
+@click.option("--page-digest", is_flag=True, help="Print the SHA-256 of the one-file verifier, and end.")
+def verify(
+    target: str | None,
+    jwks_file: str | None,
+    pinned: tuple[str, ...],
+    token_file: Path | None,
+    output: str,
+    page: Path | None,
+    page_digest: bool,
+) -> None:
     """Verify who signed the steps of a build, without the server's pages.
 
-    BUILD is the address of a build's page, or a file of evidence that its Trust tab saved.
+    BUILD is the address of a build's page, or a file of evidence that its Trust tab saved. Builds of public pipelines
+    need no token.
 
     \b
     Examples:
-      pipeseal verify https://ci.example.org/acme/app/builds/148 --jwks-file verification.json
+      pipeseal verify https://ci.example.org/acme/app/builds/148#pin=THUMBPRINT
+      pipeseal verify https://ci.example.org/acme/app/builds/148 --jwks-file verification.json --token-file token
       pipeseal verify app-148-evidence.json --jwks-file verification.json -o json
+      pipeseal verify --page verify.html
+
+    \b
+    Whom to trust is yours to say, never the server's: keys from a file, or thumbprints (then the server may deliver
+    the key itself). With a pin nothing else counts.
 
     \b
     Checked: each step's signature and seal, and that they are for this organisation, pipeline, build, commit and
@@ -70,94 +112,137 @@ def verify(target: str, jwks_file: str, token_file: Path | None, output: str) ->
     leaves steps out.
 
     \b
+    The tokens of PIPESEAL_TOKEN, PIPESEAL_TOKEN_FILE and of a server on this machine go to PIPESEAL_SERVER alone.
+
+    \b
     Exit status, the worst of all jobs:
       0   at least one job, and every step verified
       20  a step is not signed          22  a step is not what was signed
       21  signed by an untrusted key    23  a step cannot be checked, or there is none
       24  the server does not deliver what was signed
+      25  signed by a key that the server calls revoked
     """
-    from pipeseal.signing.keys.open import load_verification_keys
+    if page_digest or page:
+        if target is not None or (page_digest and page):
+            raise click.UsageError("--page and --page-digest stand alone.")
+        _write_page(page)
+        return
+    if target is None:
+        raise click.UsageError("name a build: its address, or a file of evidence.")
+    from pipeseal.cli.verify_source import fetch_build, pins_of, read_file
 
-    keys = load_verification_keys(jwks_file)
-    evidence = _fetch(target, token_file) if "://" in target else _read(Path(target))
-    outcomes = []
-    for shown in evidence.jobs:
-        from pipeseal.errors import MalformedInput, VerificationError
-        from pipeseal.signing.evidence import verify_shown_job
-
-        try:
-            key = verify_shown_job(shown, evidence, keys)
-        except (VerificationError, MalformedInput) as error:
-            status = exit_status(error) if isinstance(error, VerificationError) else CANNOT_CHECK
-            outcomes.append(Outcome(shown.name, _STATES[status], status, code=error.code, message=error.message))
-        else:
-            outcomes.append(Outcome(shown.name, "verified", DONE, key.kid, key.thumbprint))
+    pins = pins_of(target, pinned)
+    asked = fetch_build(target, token_file) if "://" in target else read_file(Path(target))
+    keys, whence = _keys(jwks_file, pins, asked)
+    outcomes = [_judge(shown, asked.evidence, keys) for shown in asked.evidence.jobs]
     status = worst([outcome.status for outcome in outcomes]) if outcomes else CANNOT_CHECK
+    not_checked = _not_checked(asked, outcomes)
     if output == "json":
         import json
 
-        build = f"{evidence.organization}/{evidence.pipeline}#{evidence.build.get('number')}"
-        jobs = [outcome._asdict() for outcome in outcomes]
-        click.echo(json.dumps({"subject": build, "state": _STATES[status], "exit": status, "jobs": jobs}, indent=2))
+        document = {
+            "subject": _name(asked.evidence),
+            "state": _STATES[status],
+            "exit": status,
+            "keys": whence,
+            "read_as": "stranger" if asked.stranger else "member",
+            "jobs": [outcome._asdict() for outcome in outcomes],
+            "not_checked": not_checked,
+        }
+        click.echo(json.dumps(document, indent=2))
     else:
-        _print_text(evidence, outcomes, status)
+        _print_text(asked.evidence, outcomes, status, whence, not_checked)
     sys.exit(status)
 
 
-def _read(path: Path) -> Evidence:
+def _judge(shown: ShownJob, evidence: Evidence, keys: VerificationKeys) -> Outcome:
+    from pipeseal.errors import MalformedInput, VerificationError
+    from pipeseal.signing.delivered_keys import find_revocation
+    from pipeseal.signing.evidence import verify_shown_job
+
+    try:
+        key = verify_shown_job(shown, evidence, keys)
+    except (VerificationError, MalformedInput) as error:
+        status = exit_status(error) if isinstance(error, VerificationError) else CANNOT_CHECK
+        return Outcome(shown.name, _STATES[status], status, code=error.code, message=error.message)
+    if when := find_revocation(shown.step or {}, key.thumbprint):
+        said = f"signed by {key.kid}, whose key was revoked; server says: on {when[:10]}"
+        return Outcome(shown.name, "revoked", KEY_REVOKED, key.kid, key.thumbprint, code="key.revoked", message=said)
+    return Outcome(shown.name, "verified", DONE, key.kid, key.thumbprint)
+
+
+def _keys(jwks_file: str | None, pins: tuple[str, ...], asked: Asked) -> tuple[VerificationKeys, str]:
+    """The keys to believe, and in words where they are from."""
+    from pipeseal.cli.init import default_directory
     from pipeseal.errors import ConfigurationError
-    from pipeseal.signing.evidence import parse_evidence
+    from pipeseal.signing.delivered_keys import find_pinned_keys
+    from pipeseal.signing.keys.open import load_verification_keys
+    from pipeseal.signing.keys.verification_keys import VerificationKeys
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
+    own = default_directory() / "verification.json"
+    if jwks_file is None and not pins and own.exists():
+        jwks_file = str(own)
+    if pins:
+        given = load_verification_keys(jwks_file) if jwks_file else ()
+        kept = [key for key in given if key.thumbprint() in pins]
+        return VerificationKeys([*kept, *find_pinned_keys(asked.steps, pins)]), "pinned"
+    if jwks_file is None:
         raise ConfigurationError(
-            "signing.file", f"{path} cannot be read: {error.strerror}", help="check the path, and who may read it"
-        ) from None
-    return parse_evidence(data, source=str(path))
-
-
-def _fetch(address: str, token_file: Path | None) -> Evidence:
-    from urllib.parse import unquote, urlsplit
-
-    from pipeseal.cli.rest_client import open_client
-    from pipeseal.errors import MalformedInput
-    from pipeseal.signing.evidence import make_evidence
-
-    parts = urlsplit(address)
-    segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
-    if len(segments) < 4 or segments[-2] != "builds" or not segments[-1].isdigit():
-        raise click.UsageError(
-            f"{address!r} is not the address of a build, such as https://HOST/ORG/SLUG/builds/148."
+            "evidence.keys",
+            "nobody said whose signatures to believe",
+            help="give --jwks-file FILE or --pin THUMBPRINT, from somebody you trust and never from this server",
         )
-    *prefix, organization, pipeline, _, number = segments
-    server = f"{parts.scheme}://{parts.netloc}" + "".join(f"/{segment}" for segment in prefix)
-    client = open_client(server, token_file, organization)
-    try:
-        build = client.get("pipelines", pipeline, "builds", int(number))
-        steps: list[object] = []
-        page = 1
-        while True:
-            query: dict[str, str | int] = {"per_page": _PAGE, "page": page}
-            found = client.get("pipelines", pipeline, "builds", int(number), "signed-steps", query=query)
-            if not isinstance(found, list):
-                raise MalformedInput("evidence.malformed", "the server's answer is no list of steps")
-            steps += found
-            if len(found) < _PAGE:
-                break
-            page += 1
-    finally:
-        client.close()
-    if not isinstance(build, dict) or not isinstance(build.get("jobs"), list):
-        raise MalformedInput("evidence.malformed", "the server's answer is no build with jobs")
-    return make_evidence(
-        server=server, organization=organization, pipeline=pipeline, build=build, jobs=build["jobs"], steps=steps
-    )
+    return load_verification_keys(jwks_file), jwks_file
 
 
-def _print_text(evidence: Evidence, outcomes: list[Outcome], status: int) -> None:
+def _not_checked(asked: Asked, outcomes: list[Outcome]) -> list[str]:
+    """What an outcome does not say, in sentences."""
+    withheld = sum(outcome.code == "evidence.withheld" for outcome in outcomes)
+    sentences = [
+        "what happened: states, exit statuses, logs and artifacts are the server's word",
+        "whether there were more steps than the server shows",
+    ]
+    if withheld:
+        sentences.insert(
+            0, f"{withheld} of {len(outcomes)} steps: the server shows strangers no seals and no names of secrets"
+        )
+    if asked.stranger:
+        sentences.append("what only members may read; this was read without a token")
+    return sentences
+
+
+def _write_page(path: Path | None) -> None:
+    """The one-file verifier of this version: into a file, or its digest alone."""
+    from hashlib import sha256
+
+    from pipeseal.controlplane.http.pages import VERIFIER, load_assets
+    from pipeseal.errors import ConfigurationError
+
+    content = load_assets()[VERIFIER].content
+    if path is not None:
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except OSError as error:
+            raise ConfigurationError(
+                "evidence.page",
+                f"{path} cannot be written: {error.strerror}",
+                help="name a new file",
+            ) from None
+    click.echo(f"{sha256(content).hexdigest()}  {path or VERIFIER}")
+
+
+def _name(evidence: Evidence) -> str:
+    return f"{evidence.organization}/{evidence.pipeline}#{evidence.build.get('number')}"
+
+
+def _print_text(
+    evidence: Evidence, outcomes: list[Outcome], status: int, whence: str, not_checked: list[str]
+) -> None:
     from pipeseal.errors import escape_control
 
+    keys = "the keys you pinned" if whence == "pinned" else f"keys from {whence}"
+    click.echo(f"Checked on this machine, with {keys}:")
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     marks = {"verified": "✓" if utf8 else "[ok]", "failed": "✗" if utf8 else "[FAIL]"}
     for outcome in outcomes:
@@ -168,7 +253,10 @@ def _print_text(evidence: Evidence, outcomes: list[Outcome], status: int) -> Non
         else:
             click.echo(f"  {mark} {name}  {outcome.state.replace('_', ' ')} [{outcome.code}]")
             click.echo(f"      {escape_control(outcome.message)}")
-    build = escape_control(f"{evidence.organization}/{evidence.pipeline} #{evidence.build.get('number')}")
+    click.echo("Not checked:")
+    for sentence in not_checked:
+        click.echo(f"  - {sentence}")
+    build = escape_control(_name(evidence).replace("#", " #"))
     good = sum(outcome.state == "verified" for outcome in outcomes)
     if status == DONE:
         signers = sorted({f"{outcome.kid} ({outcome.thumbprint[:8]}…)" for outcome in outcomes})

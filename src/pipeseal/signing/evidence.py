@@ -133,9 +133,9 @@ def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys
     time, since a finished build outlives it; the agents it is for.
 
     Raises:
-        VerificationError: `signature.missing`; `evidence.missing`; `field.none`, `field.unknown`, `field.not_signed`,
-            `field.repeated`, `signature.mismatch`; as `verify_jws`; `evidence.differs`, as `verify_permutation`; as
-            `verify_seal`. Checked in this order.
+        VerificationError: `signature.missing`; `evidence.withheld`, `evidence.missing`; `field.none`,
+            `field.unknown`, `field.not_signed`, `field.repeated`, `signature.mismatch`; as `verify_jws`;
+            `evidence.differs`, as `verify_permutation`; as `verify_seal`. Checked in this order.
     """
     # 1.
     step = shown.step or {}
@@ -143,9 +143,14 @@ def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys
     if shown.step is not None and signature is None:
         raise VerificationError("signature.missing", "the step has no signature")
     if not _is_object(signature) or not _is_object(payload) or not _is_object(payload.get("values")):
-        problem = step.get("problem")
-        said = problem.get("message") if _is_object(problem) else step.get("withheld")
-        why = str(said or "it says nothing of it")
+        withheld, problem = step.get("withheld"), step.get("problem")
+        if _is_object(signature) and withheld:
+            raise VerificationError(
+                "evidence.withheld",
+                f"the control plane does not show strangers what was signed: it holds {withheld}",
+                help="read it with an API token (--token-file)",
+            )
+        why = str((problem.get("message") if _is_object(problem) else "") or "it says nothing of it")
         raise VerificationError("evidence.missing", f"the control plane does not deliver what was signed: {why}")
     algorithm, fields, value = (signature.get(name) for name in ("algorithm", "signed_fields", "value"))
     values: Mapping[str, Any] = payload["values"]

@@ -45,13 +45,14 @@ PAGES: Final = (
 _PROBED: Final = ("v1", STREAM_PATH.split("/")[1])
 ASSETS: Final = "/web/{name:path}"
 _SHELL: Final = "shell.html"
-_VERIFIER: Final = "verify.html"
+VERIFIER: Final = "verify.html"
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
     "json": "application/json",
+    "sha256": "text/plain; charset=utf-8",
 }
 # Scripts and styles come from files of this server alone, and no text becomes markup or script anywhere.
 # The one policy that may be made starts workers, from addresses that are written in `workers.js`.
@@ -103,7 +104,9 @@ def load_assets() -> dict[str, Asset]:
             elif media_type is not None:
                 found[prefix + entry.name] = _asset(entry.read_bytes(), media_type)
     texts = {name: asset.content.decode() for name, asset in found.items()}
-    found[_VERIFIER] = _asset(render_verifier(texts[_VERIFIER], texts).encode(), _TYPES["html"])
+    found[VERIFIER] = _asset(render_verifier(texts[VERIFIER], texts).encode(), _TYPES["html"])
+    digest = hashlib.sha256(found[VERIFIER].content).hexdigest()
+    found[f"{VERIFIER}.sha256"] = _asset(f"{digest}  {VERIFIER}\n".encode(), _TYPES["sha256"])
     for name, text in render_texts().items():
         found[name] = _asset(text, _TYPES["json"])
     return found

@@ -19,10 +19,7 @@ def comparison_digits(thumbprint: str) -> str:
     same digits.
 
     Parameters:
-        thumbprint: SHA-256 thumbprint, base64url, 43 characters (RFC 7638).
-
-    Raises:
-        MalformedInput: as `parse_base64url`.
+        thumbprint: of a key, as `Jwk.thumbprint` has it: SHA-256, base64url, 43 characters (RFC 7638).
     """
     data = parse_base64url(thumbprint)
     numbers = (int.from_bytes(data[at : at + _BYTES], "big") % 100_000 for at in range(0, _GROUPS * _BYTES, _BYTES))
