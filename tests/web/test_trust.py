@@ -234,6 +234,13 @@ def test_pin_in_the_link_is_the_only_key_that_counts(readers: Readers, scene: Sc
     expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "verified")
 
 
+def test_pin_of_a_link_to_another_page_counts_on_the_builds_that_follow(readers: Readers, scene: Scene) -> None:
+    reader = readers()
+    page = reader.visit(f"{scene.path.rpartition('/builds/')[0]}#pin={'A' * 43}")
+    page.locator(f"a[href='{scene.path}']").first.click()
+    expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "unknown_signer")
+
+
 def test_revoked_key_is_said_to_be_revoked(reader: Reader, scene: Scene) -> None:
     scene.api.rest("PATCH", f"/keys/{scene.thumbprint}", {"revoked": True})
     try:

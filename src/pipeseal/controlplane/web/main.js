@@ -32,6 +32,8 @@ async function visit() {
   main.setAttribute("aria-busy", "true");
   forgetKeys();
   try {
+    // A link to any page may say which key counts; the fragment is gone with the next click.
+    if (location.hash.includes("pin=")) (await import("./trust/keyring.js")).pins();
     await session();
     await drawFrame();
     for (const [pattern, load, names] of ROUTES) {
