@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.agent.guardian import Guardian
+from pipeseal.agent.terminal import Started, start_on_terminal
 
 READ_BYTES = 65_536
 ROWS, COLUMNS = 100, 160
@@ -31,9 +32,6 @@ LINGER_MILLISECONDS = 20
 LINGER_BYTES = 1 << 20
 # A process whose own time is over is asked to end, and made to after so long.
 OVERTIME_SECONDS = 5.0
-
-# Opening a terminal makes it the controlling one of a session leader that has none (POSIX.1-2017 11.1.3).
-_TAKE_TERMINAL = 'exec "$@" <>"$0" >&0 2>&1'
 
 
 class Why(Enum):
@@ -174,8 +172,9 @@ def run_process(
         try:
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
             program = _find_program(arguments[0], environment, directory)
-            started = ["/bin/sh", "-c", _TAKE_TERMINAL, os.ttyname(theirs), program, *arguments[1:]]
-            process = _start(started, environment, directory, theirs)
+            process: Started = start_on_terminal(
+                [program, *arguments[1:]], environment=environment, directory=directory, terminal=theirs
+            )
         except BaseException:
             os.close(ours)
             raise
@@ -246,7 +245,7 @@ class _Overtime:
 
 
 def _follow(
-    process: subprocess.Popen[bytes],
+    process: Started,
     ours: int,
     output: Callable[[bytes], None],
     cancellation: Cancellation,
