@@ -24,9 +24,10 @@ FEED = """async ([chunks, onlyLines]) => {
   const parser = new LogParser();
   for (const chunk of chunks) parser.feed(Uint8Array.from(atob(chunk), (one) => one.charCodeAt(0)));
   parser.end();
+  const rows = Array.from({ length: parser.count }, (_, row) => row);
   return JSON.stringify({
-    lines: parser.lines.slice(0, parser.count), groups: parser.groups,
-    times: parser.times.slice(0, parser.count).map((one) => (Number.isNaN(one) ? null : one)),
+    lines: rows.map((row) => parser.line(row)), groups: parser.groups,
+    times: rows.map((row) => (Number.isNaN(parser.time(row)) ? null : parser.time(row))),
   });
 }"""
 
@@ -182,6 +183,29 @@ def test_what_is_too_long_for_a_sequence_is_read_over(page: Page) -> None:
     assert parse(page, b"a\x1b]1337;File=:", *[chunk] * 8, b"\x1b", b"\\b\n")["lines"] == ["ab"]
 
 
+def test_lines_that_were_put_away_are_as_they_were(page: Page) -> None:
+    pieces, lines, times = [], [], []
+    for number in range(3000):
+        text = f"line {number} é😀" if number % 7 == 0 else f"line {number}"
+        styled = number % 3 == 0
+        pieces.append(f"\x1b_bk;t={1000 + number}\x07" if number % 2 == 0 else "")
+        pieces.append(f"\x1b[3{number % 8}mred\x1b[0m {text}\n" if styled else f"{text}\n")
+        run = {"text": f"red {text}", "runs": [[0, 3, {"fg": number % 8}]]}
+        lines.append(run if styled else text)
+        times.append(1000 + number if number % 2 == 0 else None)
+    for at in (5, 600, 2999):
+        pieces[2 * at + 1] = "^^^ +++\n"
+        lines[at] = None
+    data = "".join(pieces).encode()
+    found = parse(page, *(data[start : start + 10_007] for start in range(0, len(data), 10_007)))
+    assert found["lines"] == lines
+    assert found["times"] == times
+    # What the cursor can still reach is not put away.
+    far = parse(page, b"x\n" * 5000 + b"\x1b[99A\ry")["lines"]
+    assert [at for at, line in enumerate(far) if line != "x"] == [4901]
+    assert far[4901] == "y"
+
+
 PIECES = st.one_of(
     st.binary(max_size=12),
     st.sampled_from(
@@ -215,6 +239,8 @@ PIECES = st.one_of(
             b"^^^ +++\n",
             b"\t",
             b"\xc2\x9b",
+            b"\x1b[" + b"1;" * 150,
+            b"x\n" * 700,
         ]
     ),
 )

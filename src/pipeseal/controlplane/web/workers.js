@@ -1,6 +1,6 @@
 // Starting workers: the only scripts besides the page's own modules, from a closed list of addresses.
 
-const ADDRESSES = { trust: "/web/trust/worker.js" };
+const ADDRESSES = { log: "/web/log/worker.js", trust: "/web/trust/worker.js" };
 
 // https://www.w3.org/TR/trusted-types/: the content security policy allows this one policy, and it lets through nothing
 // but what stands above. Browsers without trusted types have the rest of the content security policy.

@@ -113,7 +113,7 @@ export class LogLines {
     }
     const next = this.sections[section.at + 1];
     if (section.time && next) {
-      const spent = parser.times[next.group.row] - parser.times[section.group.row];
+      const spent = parser.time(next.group.row) - parser.time(section.group.row);
       if (spent >= 0) section.time.textContent = spent < 60_000 ? `${(spent / 1000).toFixed(1)}s` : `${Math.floor(spent / 60_000)}m ${Math.round((spent % 60_000) / 1000)}s`;
     }
   }
@@ -207,11 +207,11 @@ export class LogLines {
 
   /** The element of a line. */
   line(row) {
-    const content = this.parser.lines[row];
+    const content = this.parser.line(row);
     const element = document.createElement("div");
     element.className = row >= this.selected[0] && row <= this.selected[1] ? "l on" : "l";
     element.setAttribute("data-n", row + 1);
-    if (this.stamp !== null) element.setAttribute("data-t", this.stamp(this.parser.times[row], row));
+    if (this.stamp !== null) element.setAttribute("data-t", this.stamp(this.parser.time(row), row));
     if (content === null) element.hidden = true;
     else if (typeof content === "string") element.textContent = content;
     else drawRuns(element, content, this.context);

@@ -1,9 +1,13 @@
 // Searching all lines of a log, on the page or not, a little at a time.
+import { startWorker } from "../workers.js";
+import { findAll, literal } from "./find.js";
 import { breathe, TURN_MILLISECONDS } from "./load.js";
 
 const MOST_HITS = 1_000_000;
 const MOST_MARKED = 3000;
-const FAILURE = /\b(errors?|fail(ed|ure)?|fatal|panic|exception|traceback|segmentation fault)\b/i;
+// How long an expression of the reader's may look at a page of lines.
+const LIMIT_MILLISECONDS = 3000;
+const FAILURE = /\b(errors?|fail(ed|ure)?|fatal|panic|exception|traceback|segmentation fault)\b/gi;
 
 export class LogSearch {
   /**
@@ -18,10 +22,14 @@ export class LogSearch {
 
   clear() {
     this.words = "";
-    this.exact = false;
-    // Line and column of each hit, one behind the other.
+    this.problem = "";
+    this.expression = null;
+    this.finder?.close();
+    this.finder = null;
+    // Line, column and length of each hit.
     this.rows = [];
     this.columns = [];
+    this.lengths = [];
     this.current = -1;
     this.searched = 0;
     this.isDone = true;
@@ -33,42 +41,59 @@ export class LogSearch {
     return this.rows.length;
   }
 
-  /** Search for `words`; resolves when all lines that are there were looked at. */
-  async search(words, exact) {
+  /**
+   * Search for `words`; resolves when all lines that are there were looked at.
+   *
+   * @param options `exact`: tell upper and lower case apart; `isPattern`: they are a regular expression.
+   */
+  async search(words, { exact, isPattern }) {
     this.clear();
     if (words === "") return;
     this.words = words;
-    this.exact = exact;
+    try {
+      if (isPattern) this.finder = new Finder(new RegExp(words, exact ? "g" : "gi"));
+      else this.expression = literal(words, exact);
+    } catch (error) {
+      this.fail(error.message);
+      return;
+    }
     await this.go();
+  }
+
+  fail(message) {
+    this.problem = message;
+    this.isDone = true;
+    this.finder?.close();
+    this.finder = null;
+    this.onfound();
   }
 
   /** Look at the lines that came since. */
   async go() {
-    if (this.words === "") return;
+    if (this.words === "" || this.problem !== "") return;
     const { parser } = this.lines;
     const turn = ++this.turn;
-    const wanted = this.exact ? this.words : this.words.toLowerCase();
     let begun = performance.now();
     this.isDone = false;
-    // The last line may have grown.
-    if (this.searched > 0) {
-      this.searched -= 1;
-      while (this.rows[this.rows.length - 1] >= this.searched) {
-        this.rows.pop();
-        this.columns.pop();
+    // The last lines may have changed.
+    this.forget(Math.min(this.searched, parser.settled));
+    while (this.searched < parser.count && this.count < MOST_HITS) {
+      const { start, end, text } = parser.stretch(this.searched);
+      let found;
+      try {
+        found = this.finder ? await this.finder.find(text) : findAll(text, this.expression, false);
+      } catch (error) {
+        if (turn === this.turn) this.fail(error.message);
+        return;
       }
-    }
-    while (this.searched < parser.count && this.rows.length < MOST_HITS) {
-      const row = this.searched++;
-      const text = parser.text(row);
-      if (text.length >= wanted.length) {
-        const folded = this.exact ? text : text.toLowerCase();
-        for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + wanted.length)) {
-          this.rows.push(row);
-          this.columns.push(at);
-        }
+      if (turn !== this.turn) return;
+      for (let at = first(found.rows, this.searched - start); at < found.rows.length; at++) {
+        this.rows.push(start + found.rows[at]);
+        this.columns.push(found.columns[at]);
+        this.lengths.push(found.lengths[at]);
       }
-      if ((row & 255) === 0 && performance.now() - begun > TURN_MILLISECONDS) {
+      this.searched = end;
+      if (performance.now() - begun > TURN_MILLISECONDS) {
         this.onfound();
         await breathe();
         if (turn !== this.turn) return;
@@ -78,6 +103,13 @@ export class LogSearch {
     this.isDone = true;
     this.mark();
     this.onfound();
+  }
+
+  /** What was found from line `row` on is looked for anew. */
+  forget(row) {
+    this.searched = row;
+    const left = first(this.rows, row);
+    for (const list of [this.rows, this.columns, this.lengths]) list.length = left;
   }
 
   /** Go to the next hit, or the one before; from the first one at or behind line `from` when there is none yet. */
@@ -113,7 +145,7 @@ export class LogSearch {
     const element = this.lines.elementOf(this.rows[at]);
     if (!element) return null;
     const start = place(element, this.columns[at]);
-    const end = place(element, this.columns[at] + this.words.length);
+    const end = place(element, this.columns[at] + this.lengths[at]);
     if (!start || !end) return null;
     const range = new Range();
     range.setStart(...start);
@@ -122,10 +154,61 @@ export class LogSearch {
   }
 
   /** The next line, or the one before, that tells of a failure; -1 when there is none. */
-  failure(from, by) {
+  async failure(from, by) {
     const { parser } = this.lines;
-    for (let row = from + by; row >= 0 && row < parser.count; row += by) if (FAILURE.test(parser.text(row))) return row;
+    let begun = performance.now();
+    let row = from + by;
+    while (row >= 0 && row < parser.count) {
+      const { start, end, text } = parser.stretch(row);
+      const { rows } = findAll(text, FAILURE, false);
+      const at = by > 0 ? first(rows, row - start) : first(rows, row - start + 1) - 1;
+      if (at >= 0 && at < rows.length) return start + rows[at];
+      row = by > 0 ? end : start - 1;
+      if (performance.now() - begun > TURN_MILLISECONDS) {
+        await breathe();
+        begun = performance.now();
+      }
+    }
     return -1;
+  }
+}
+
+/** Tries an expression where it can be ended: nothing else stops one that goes back for ever. */
+class Finder {
+  constructor(expression) {
+    this.worker = startWorker("log");
+    this.ready = this.answer();
+    this.worker.postMessage({ source: expression.source, flags: expression.flags });
+  }
+
+  answer() {
+    return new Promise((resolve, reject) => {
+      this.reject = reject;
+      this.worker.onmessage = ({ data }) => resolve(data);
+      this.worker.onerror = () => reject(new Error("The expression cannot be tried here."));
+    });
+  }
+
+  /** All hits in a text. Throws when that takes too long, and when it was closed. */
+  async find(text) {
+    // Starting may take its time, which is not the expression's.
+    await this.ready;
+    const answer = this.answer();
+    const timer = setTimeout(() => {
+      this.reject(new Error("The expression takes too long."));
+      this.close();
+    }, LIMIT_MILLISECONDS);
+    this.worker.postMessage({ text });
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  close() {
+    this.worker.terminate();
+    this.reject(new Error("The search was ended."));
   }
 }
 

@@ -7,6 +7,8 @@ import { LogParser } from "./parse.js";
 import { LogSearch } from "./search.js";
 
 const LARGE_BYTES = 8 << 20;
+// Browsers draw nothing that is higher than 2^25 pixels, and give each line 20 of them.
+const MOST_LINES = 1_500_000;
 const NEAR_END = 60;
 const TELL_MILLISECONDS = 10_000;
 const TIMES = [
@@ -205,8 +207,11 @@ class LogView {
         start,
         most,
         take: (bytes) => {
+          const isFirst = this.parser.bytes === 0;
           this.parser.feed(bytes);
-          this.drawSoon();
+          if (isFirst) this.draw();
+          else this.drawSoon();
+          return this.parser.count < MOST_LINES;
         },
         onproblem: (error) => this.tellProblem(error),
       });
@@ -363,9 +368,9 @@ class LogView {
     requestAnimationFrame(() => this.lines.reveal(row)?.scrollIntoView({ block: "center" }));
   }
 
-  goToFailure(by) {
+  async goToFailure(by) {
     const [from] = this.lines.selected;
-    const row = this.search.failure(this.lines.selected[1] < 0 ? (by > 0 ? -1 : this.parser.count) : from, by);
+    const row = await this.search.failure(this.lines.selected[1] < 0 ? (by > 0 ? -1 : this.parser.count) : from, by);
     if (row < 0) {
       announce("No further line tells of an error");
       return;
@@ -383,7 +388,7 @@ class LogView {
 
   async searchNow() {
     const words = this.words.value;
-    await this.search.search(words, this.exact.getAttribute("aria-pressed") === "true");
+    await this.search.search(words, { exact: this.exact.getAttribute("aria-pressed") === "true", isPattern: false });
     this.tellFound();
     if (this.search.count > 0) this.step(1);
   }
@@ -434,11 +439,10 @@ function readHash() {
 /** What writes the time of a line; null for none. */
 function stamper(mode, parser) {
   if (mode === "off") return null;
-  const first = () => parser.times.find((time) => !Number.isNaN(time));
   return (time, row) => {
     if (Number.isNaN(time) || !Number.isFinite(time)) return "";
-    if (mode === "start") return seconds(time - first());
-    if (mode === "before") return row === 0 || Number.isNaN(parser.times[row - 1]) ? "" : `+${seconds(time - parser.times[row - 1])}`;
+    if (mode === "start") return seconds(time - parser.firstTime);
+    if (mode === "before") return row === 0 || Number.isNaN(parser.time(row - 1)) ? "" : `+${seconds(time - parser.time(row - 1))}`;
     const moment = new Date(time);
     if (Number.isNaN(moment.getTime())) return "";
     if (mode === "utc") return moment.toISOString().slice(11, 23);
