@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeseal.errors.codes import CODES
 from pipeseal.policy.environment import TABLE, HandOver
@@ -20,6 +21,10 @@ from pipeseal.policy.tables import Key
 from pipeseal.signer import config as signer
 from pipeseal.signing.bindings import BINDINGS
 from pipeseal.signing.fields import FIELDS
+
+if TYPE_CHECKING:
+    from pipeseal.lab.scenario import Scenario
+    from pipeseal.lab.undrilled import Undrilled
 
 REFERENCE = Path(__file__).parent / "reference"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -148,38 +153,78 @@ ACTORS = {
 
 
 def attacks_page() -> str:
-    """`attacks.md`: every attack of the drill, from its registry; prose from a template."""
+    """`attacks.md`: every attack, of the drill from its registry, the others from theirs; prose from a template."""
+    from pipeseal.lab import undrilled
     from pipeseal.lab.attacks import GROUPS, SCENARIOS
 
-    titles = {row.code: row.title for row in CODES}
-    groups = []
-    for letter, words in GROUPS.items():
-        scenarios = [scenario for scenario in SCENARIOS if scenario.group == letter]
-        parts = [f"## {letter}: {words}\n"]
-        for scenario in scenarios:
-            codes = ", ".join(_code_link(code, titles[code]) for code in scenario.codes)
-            parts += [
-                f"### {scenario.id}: {scenario.title}\n",
-                f"- **Who**: {'; '.join(ACTORS[actor] for actor in scenario.actors)}",
-                f"- **Changes**: {scenario.change}",
-                f"- **What happens**: {scenario.happens or f'not shown yet: {scenario.not_yet}'}",
-                f"- **Code**: {codes or 'none; nothing has to be refused'}",
-                *([f"- **Your settings**: {scenario.setting}"] if scenario.setting else []),
-                "",
-            ]
-        groups.append("\n".join(parts))
-    actors = "".join(f"- {words}\n" for words in ACTORS.values())
-    text = (TEMPLATES / "attacks.tmpl").read_text(encoding="utf-8")
-    return (
-        text.replace("{actors}", actors)
-        .replace("{groups}", "\n".join(groups))
-        .replace("{count}", str(len(SCENARIOS)))
+    groups = {**GROUPS, **undrilled.GROUPS}
+    sections: list[str] = []
+    counts = []
+    for letter in sorted(groups):
+        tried = {one.id: _tried(one) for one in SCENARIOS if one.group == letter}
+        others = [one for one in undrilled.UNDRILLED if one.group == letter]
+        texts = tried | {one.id: _untried(one) for one in others}
+        sections += [f"## {letter}: {groups[letter]}\n", *(texts[name] for name in sorted(texts))]
+        standings = [sum(one.standing is standing for one in others) for standing in undrilled.Standing]
+        numbers = [str(number or "") for number in (len(tried), *standings)]
+        counts.append((f"[{letter}](#{_anchor(f'{letter}: {groups[letter]}')})", groups[letter], *numbers))
+    totals = [sum(int(row[column] or 0) for row in counts) for column in range(2, 6)]
+    counts.append(("all", "", *(str(number) for number in totals)))
+    head = ("group", "about", "tried by the drill", "refused, shown elsewhere", "succeed in part", "succeed")
+    return _filled(
+        "attacks.tmpl",
+        {
+            "actors": "".join(f"- {words}\n" for words in ACTORS.values()),
+            "counts": _table(head, counts),
+            "groups": "\n".join(sections),
+            "count": str(len(SCENARIOS)),
+            "others": str(len(undrilled.UNDRILLED)),
+        },
     )
 
 
+def _tried(scenario: Scenario) -> str:
+    """The section of an attack that the drill tries."""
+    parts = [
+        f"### {scenario.id}: {scenario.title}\n",
+        f"- **Who**: {'; '.join(ACTORS[actor] for actor in scenario.actors)}",
+        f"- **Changes**: {scenario.change}",
+        f"- **What happens**: {scenario.happens or f'not shown yet: {scenario.not_yet}'}",
+        f"- **Code**: {_code_links(scenario.codes) or 'none; nothing has to be refused'}",
+        *([f"- **Your settings**: {scenario.setting}"] if scenario.setting else []),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _untried(attack: Undrilled) -> str:
+    """The section of an attack that the drill does not try."""
+    parts = [
+        f"### {attack.id}: {attack.title}\n",
+        f"- **Who**: {'; '.join(ACTORS[actor] for actor in attack.actors)}",
+        f"- **Changes**: {attack.change}",
+        f"- **Today**: **{attack.standing.value}**. {_sentence(attack.happens)}",
+        *([f"- **Code**: {_code_links(attack.codes)}"] if attack.codes else []),
+        f"- **What limits it**: {attack.limits}",
+        f"- **Meanwhile**: {attack.meanwhile}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _code_links(codes: Iterable[str]) -> str:
+    titles = {row.code: row.title for row in CODES}
+    return ", ".join(_code_link(code, titles[code]) for code in codes)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def _code_link(code: str, title: str) -> str:
-    anchor = re.sub(r"[^\w -]", "", f"{code}: {title}".lower()).replace(" ", "-")
-    return f"[`{code}`](../reference/refusals.md#{anchor})"
+    return f"[`{code}`](../reference/refusals.md#{_anchor(f'{code}: {title}')})"
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -76,6 +76,14 @@ def test_what_is_no_version_or_place_is_refused(plugin: Path, source: str, code:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("source", ["zip+https://127.0.0.1:9/x.zip", "zip+https://127.0.0.1:9/x.zip#v1"])
+def test_an_archive_is_no_plugin(source: str) -> None:
+    """git is not given the transport, so nothing is asked for there."""
+    with pytest.raises(Unavailable) as caught:
+        resolve_plugin(source)
+    assert "not allowed" in str(caught.value)
+
+
 def test_a_repository_that_is_not_there_is_told_with_what_git_said(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         resolve_plugin(f"{tmp_path}/nothing#v1")
