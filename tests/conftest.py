@@ -1,4 +1,4 @@
-"""What all tests share: the `peer` marker, which skips a test whose peer program is missing and says why."""
+"""What all tests share: how properties are tried, and the `peer` marker, which skips a test without its peer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from benchmarks.peers import find_peer, peers_are_required
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A change is judged by what it changes: the same examples each time, however slow the machine is. New ones are looked
+# for with `--hypothesis-profile=search`; what that finds becomes an `@example`.
+settings.register_profile(
+    "gate",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("search", settings.get_profile("gate"), derandomize=False)
+settings.load_profile("gate")
 
 # It may neither look for updates nor keep anything; root, as in containers, has no sandbox of its own.
 _BROWSER_OPTIONS = (
