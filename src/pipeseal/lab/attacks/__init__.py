@@ -1,4 +1,4 @@
-"""Every attack of the drill, in the catalogue's order; one file a family."""
+"""Every attack of the drill, in the catalogue's order; a module or a folder for each group."""
 
 from __future__ import annotations
 
