@@ -19,6 +19,7 @@ from pipeseal.pipeline.render import render_json, step_value
 from pipeseal.pipeline.steps import Signature
 from pipeseal.signing.fields import values_to_verify
 from pipeseal.signing.jws import sign_jws
+from pipeseal.signing.keys.digits import comparison_digits
 from pipeseal.signing.keys.generate import KeyPair, generate_key_pair
 from pipeseal.signing.keys.jwk import parse_jwks
 from pipeseal.signing.keys.signing_key import FileSigningKey
@@ -106,11 +107,19 @@ def test_good_build_is_verified_by_its_uploader(readers: Readers, scene: Scene) 
     assert f"Steps of all 4 jobs verified: signed by {KEY_ID} ({scene.thumbprint[:8]}…)" in reader.says
     assert "checked here" in reader.says
     # The first time it says where the key is from; the second time it is known.
-    expect(page.get_by_text("This browser saw these keys here for the first time")).to_be_visible()
+    expect(page.get_by_text("this browser saw these keys here for the first time")).to_be_visible()
     assert list(reader.remember()["keys"]) == [scene.thumbprint]
     reader.draw("bar")
     assert reader.mark == "verified"
+    # What to do about it is said until somebody has done it.
     expect(page.get_by_text("for the first time")).to_have_count(0)
+    expect(page.locator(".trust-bar .digits")).to_have_text(comparison_digits(scene.thumbprint))
+    page.get_by_role("link", name="say so").click()
+    page.get_by_role("button", name="I compared it: trust").click()
+    expect(page.get_by_text("you compared its thumbprint")).to_be_visible()
+    reader.draw("bar")
+    assert reader.mark == "verified"
+    expect(page.get_by_text("Ask your team")).to_have_count(0)
 
 
 def test_trust_tab_shows_who_signed_and_what_that_does_not_cover(reader: Reader, scene: Scene) -> None:
@@ -118,6 +127,7 @@ def test_trust_tab_shows_who_signed_and_what_that_does_not_cover(reader: Reader,
     assert reader.mark == "verified"
     expect(page.locator("tbody .trust[data-trust=verified]")).to_have_count(4)
     expect(page.locator("dl code")).to_have_text(scene.thumbprint)
+    expect(page.locator("dl .digits")).to_have_text(comparison_digits(scene.thumbprint))
     expect(page.get_by_text("it was the first one that this browser saw here")).to_be_visible()
     expect(page.get_by_role("heading", name="NOT covered")).to_be_visible()
     expect(page.get_by_text("logs, annotations and artifacts")).to_be_visible()
@@ -185,12 +195,9 @@ def test_step_without_its_signature_is_not_signed(reader: Reader, scene: Scene) 
         return json.dumps(step)
 
     with scene.tampered("lint", strip):
+        # The steps that were uploaded with it tell that there was one more.
         reader.draw("bar")
-        assert (reader.mark, "3 of 4 jobs verified" in reader.says, "not signed" in reader.says) == (
-            "partial",
-            True,
-            True,
-        )
+        assert (reader.mark, "Steps missing: an upload had another step" in reader.says) == ("missing", True)
         reader.draw("job", "lint")
         assert (reader.mark, reader.says) == ("unsigned", "Step not signed")
 
@@ -331,6 +338,104 @@ def test_server_cannot_keep_what_was_signed_to_itself(reader: Reader) -> None:
     reader.lie(r"/signed-step$", lambda found: {**found, "payload": None})
     reader.draw("job", "lint")
     assert reader.mark == "missing"
+
+
+def without(reader: Reader, leave_out: Callable[[Any], bool]) -> None:
+    """Let the server show a build without some of its jobs, wherever it is asked."""
+    jobs = {job["id"] for job in reader.scene.build["jobs"] if leave_out(job)}
+    assert jobs
+    reader.lie(
+        r"/builds/1$", lambda build: {**build, "jobs": [job for job in build["jobs"] if job["id"] not in jobs]}
+    )
+    reader.lie(r"/signed-steps\?", lambda found: [one for one in found if one["job_id"] not in jobs])
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "says"),
+    [
+        (
+            lambda job: job["matrix"] == {"": "debian"},
+            "step test was signed as 2 jobs, and the server does not show one",
+        ),
+        (lambda job: job["step_key"] == "lint", "an upload had another step, which the server does not show"),
+        (lambda job: job["step_key"] not in ("lint", "test"), "uploaded by a step that the server does not show"),
+    ],
+)
+def test_server_cannot_leave_out_what_signed_steps_speak_of(
+    reader: Reader, leave_out: Callable[[Any], bool], says: str
+) -> None:
+    without(reader, leave_out)
+    reader.draw("bar")
+    assert (reader.mark, says in reader.says) == ("missing", True), reader.says
+    page = reader.draw("tab")
+    expect(page.locator(".notice.bad li")).to_contain_text([says])
+
+
+@pytest.mark.parametrize(
+    ("started", "says"),
+    [
+        ("2001-09-09T01:46:40.000Z", "started 2001-09-09 01:46 UTC, and its seal is good from"),
+        ("2199-01-01T00:00:00.000Z", "started 2199-01-01 00:00 UTC, and its seal was good until"),
+        ("yesterday", "started at no time that a calendar has"),
+    ],
+)
+def test_server_cannot_say_that_a_job_ran_when_its_seal_was_not_good(reader: Reader, started: str, says: str) -> None:
+    def change(build: Any) -> Any:
+        for job in build["jobs"]:
+            job["started_at"] = started if job["step_key"] == "lint" else job["started_at"]
+        return build
+
+    reader.lie(r"/builds/1$", change)
+    reader.draw("bar")
+    assert (reader.mark, says in reader.says) == ("failed", True), reader.says
+
+
+@pytest.mark.parametrize(
+    ("key", "rules", "says"),
+    [
+        ("lint", ["queue=deploy"], "agents with queue=default, and the server gives it to agents with queue=deploy"),
+        ("lint", ["queue=default", "os=mac"], "and the server gives it to agents with os=mac, queue=default"),
+        ("upload", None, "agents with queue=uploader, and the server gives it to agents with queue=default"),
+    ],
+)
+def test_server_cannot_give_a_step_to_other_agents(reader: Reader, key: str, rules: Any, says: str) -> None:
+    def change(build: Any) -> Any:
+        for job in build["jobs"]:
+            if (job["step_key"] or "upload") == key:
+                job["agent_query_rules"] = rules
+        return build
+
+    reader.lie(r"/builds/1$", change)
+    reader.draw("bar")
+    assert (reader.mark, says in reader.says) == ("failed", True), reader.says
+
+
+def test_server_cannot_take_all_signatures_off_without_a_word(readers: Readers, known: Any) -> None:
+    """A later build as the one that was signed, without signatures; it even says that it is an earlier one."""
+    bare = {"signature": None, "payload": None, "keys": []}
+
+    def strip(reader: Reader) -> None:
+        reader.lie(r"/builds/2$", lambda build: {**build, "number": 0})
+        reader.lie(r"/builds/2/signed-steps\?", lambda found: [{**one, **bare} for one in found])
+
+    reader = readers(storage_state=known)
+    strip(reader)
+    page = reader.draw("bar", number=2)
+    assert reader.mark == "unsigned", reader.says
+    lost = page.get_by_role("note", name="Signing lost")
+    expect(lost).to_contain_text("Signing lost: this browser found the steps of #1 signed, last on 20")
+    lost.get_by_role("button", name="say it no more").click()
+    expect(lost).not_to_contain_text("this browser found")
+    # Somebody who was never here has the server's word for what was before.
+    other = readers()
+    strip(other)
+    page = other.draw("bar", number=2)
+    expect(page.get_by_role("note", name="Signing lost")).to_contain_text("the steps of #1 carry signatures")
+    assert "server says" in other.says
+    # What came before the first signed build is no loss.
+    reader.draw("bar")
+    assert reader.mark == "verified"
+    expect(page.get_by_role("note")).to_have_count(1)
 
 
 def test_steps_of_a_running_build_are_checked_so_far(reader: Reader) -> None:

@@ -173,21 +173,27 @@ class Reader:
         self.page.wait_for_selector("main:not([aria-busy])")
         return self.page
 
-    def draw(self, what: str, key: str = "", *, fragment: str = "") -> Page:
-        """Show one part of trust, in the place of a page: `bar`, `tab`, `job` or `refused`."""
+    def draw(self, what: str, key: str = "", *, fragment: str = "", number: int = 1) -> Page:
+        """Show one part of trust, in the place of a page: `bar`, `tab`, `job` or `refused`.
+
+        Parameters:
+            number: of the build; there is one, so for others the server has to lie.
+        """
         # On a page that draws nothing of trust itself, so that each part is there once.
         if self.page.url != f"{self.scene.api.url}{self.scene.path}" or fragment:
             self.page.goto(f"{self.scene.api.url}/local/agents{fragment}")
             self.page.wait_for_selector("main:not([aria-busy])")
         job = self.scene.job(key)["id"] if key else None
-        self.page.evaluate(_DRAW, [what, self.scene.path + fragment, self.scene.build["number"], job])
+        path = self.scene.path.removesuffix("1") + str(number)
+        self.page.evaluate(_DRAW, [what, path + fragment, number, job])
         return self.page
 
     def lie(self, pattern: str, change: Callable[[Any], Any]) -> None:
         """Let the server say something else wherever an address fits: `change` gets the JSON and gives another."""
 
         def answer(route: Route) -> None:
-            response = route.fetch()
+            # Another build than the one that there is looks like it, but for the lie.
+            response = route.fetch(url=re.sub(r"/builds/\d+", "/builds/1", route.request.url))
             route.fulfill(response=response, json=change(response.json()))
 
         self.page.route(re.compile(pattern), answer)

@@ -35,7 +35,7 @@ NOT_COVERED: Final = (
     "logs, annotations and artifacts",
     "who made the build, who unblocked or retried a job",
     "which agent ran it, and that nothing else ran on that machine: agents verify before they run",
-    "steps that the server leaves out",
+    "steps that the server leaves out where no signed step speaks of them: the last ones of an upload, or all of it",
     "message, labels as shown, and order on this page",
     "hooks and settings of the agent's machine",
     "whether the code that was reviewed is good",

@@ -16,10 +16,12 @@ _MODULES: Final = (
     "trust/canonical.js",
     "trust/keycheck.js",
     "trust/jws.js",
+    "trust/normal.js",
     "trust/seal.js",
     "trust/judge.js",
     "trust/states.js",
     "trust/words.js",
+    "trust/whole.js",
     "trust/standalone.js",
 )
 _STYLES: Final = ("base.css", "parts.css", "trust/trust.css")

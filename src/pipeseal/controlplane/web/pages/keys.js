@@ -4,6 +4,7 @@ import { ApiError, ask, change, may, session } from "../api.js";
 import { field, form, textarea } from "../forms.js";
 import { go } from "../main.js";
 import { soundKey, thumbprintOf } from "../trust/keycheck.js";
+import { comparisonDigits } from "../trust/digits.js";
 import { distrust, dropPins, parseKeys, readRing, reason, trust } from "../trust/keyring.js";
 import { leopard } from "../trust/leopard.js";
 import { trustOf } from "../trust/judge.js";
@@ -24,7 +25,7 @@ export async function show(main, { parameters, query, signal }) {
     main,
     h("h1", null, "Keys that steps are signed with"),
     ring.pins.length > 0 && h("p", { class: "notice" }, "Your link pins ", ring.pins.map((pin) => h("code", null, pin)), ", and no other key counts in this tab. ", h("button", { onclick: () => (dropPins(), again()) }, "Forget the pin")),
-    doubted.length > 0 && changed(doubted, organization, again),
+    doubted.length > 0 && changed(doubted, keys.filter((key) => key.how)),
     h("p", { class: "muted" }, "Which keys are trusted is decided in this browser, not by the server. Agents have lists of their own."),
     keys.length > 0 ? list(keys, organization, ring, again) : h("div", { class: "empty" }, h("p", null, h("strong", null, "No keys are known here.")), h("p", null, "Add the public key of whoever signs your steps: the file verification.json that ", h("code", null, "pipeseal init"), " wrote.")),
     h("div", { class: "forms" }, addHere(organization, again), may("write_organizations") && addThere(again)),
@@ -71,13 +72,22 @@ export function thumbprintText(thumbprint) {
   return h("code", { class: "thumbprint" }, thumbprint.match(/.{1,4}/g).map((part) => h("span", null, part)));
 }
 
+/** The digits of a thumbprint, for comparing by voice; nothing for what is no thumbprint, which addresses may hold. */
+function digitsText(thumbprint) {
+  try {
+    return h("p", { class: "digits" }, comparisonDigits(thumbprint));
+  } catch {
+    return null;
+  }
+}
+
 function list(keys, organization, ring, again) {
   const row = (key) =>
     h(
       "li",
       null,
       h("div", null, h("a", { href: key.thumbprint ? `?key=${key.thumbprint}` : null }, h("strong", null, key.kid)), h("p", { class: "muted" }, key.alg, key.description && `, ${key.description}`)),
-      h("div", null, key.thumbprint ? thumbprintText(key.thumbprint) : h("span", { class: "problem" }, key.problem), key.lied && h("p", { class: "problem" }, "The server calls this key by another thumbprint than it has.")),
+      h("div", null, key.thumbprint ? [thumbprintText(key.thumbprint), digitsText(key.thumbprint)] : h("span", { class: "problem" }, key.problem), key.lied && h("p", { class: "problem" }, "The server calls this key by another thumbprint than it has.")),
       h("div", null, standing(key, ring)),
       buttons(key, organization, again),
     );
@@ -102,22 +112,23 @@ function buttons(key, organization, again) {
   return h(
     "div",
     { class: "row" },
-    key.thumbprint && !key.how && h("button", { onclick: decide(() => trust(organization, key.jwk, "compared"), `${key.kid} is trusted now`) }, "I compared it: trust"),
+    key.thumbprint && (!key.how || key.how === "first") && h("button", { onclick: decide(() => trust(organization, key.jwk, "compared"), `${key.kid} is trusted now`) }, "I compared it: trust"),
     key.thumbprint && key.how && key.how !== "pin" && h("button", { onclick: decide(() => distrust(organization, key.thumbprint), `${key.kid} is trusted no longer`) }, "Do not trust"),
     key.listed && may("write_organizations") && h("button", { onclick: tell("PATCH", { revoked: !key.revoked }, "Saved") }, key.revoked ? "Take the revocation back" : "Say it is revoked"),
     key.listed && may("write_organizations") && h("button", { class: "danger", onclick: tell("DELETE", undefined, "Forgotten") }, "Take off the list"),
   );
 }
 
-function changed(doubted, organization, again) {
-  const names = doubted.map((key) => `${key.kid} (${key.thumbprint ? key.thumbprint.slice(0, 8) : "?"}…)`).join(", ");
+function changed(doubted, known) {
+  const row = (when, key) => h("li", null, `${when} `, h("strong", null, key.kid), " ", h("span", { class: "digits" }, key.thumbprint ? comparisonDigits(key.thumbprint) : ""), key.created_at && [", listed ", moment(key.created_at)]);
   return h(
     "section",
     { class: "notice bad" },
     h("h2", null, "Other keys than this browser knows"),
-    h("p", null, `The server lists ${names}, which this browser does not trust. Steps signed with it show as "unknown signer".`),
+    h("p", null, 'Steps signed with a key that this browser does not trust show as "unknown signer".'),
+    h("ul", null, known.map((key) => row("known:", key)), doubted.map((key) => row("new:", key))),
     h("p", null, "Usual causes: a planned rotation, a new uploader, a restored backup. Less usual: somebody else now signs your steps."),
-    h("p", null, "Ask your team for the thumbprint on another way than this page (", h("code", null, "pipeseal keys list"), " prints it), compare it, and decide below. Until then nothing changes."),
+    h("p", null, "Ask your team for the thumbprint or its six groups of digits on another way than this page (", h("code", null, "pipeseal keys list"), " prints them), compare, and decide below. Until then nothing changes."),
   );
 }
 
@@ -161,6 +172,8 @@ async function showKey(main, { organization, keys, thumbprint, ring, again, sign
       { class: "facts" },
       h("dt", null, "Thumbprint"),
       h("dd", null, thumbprintText(thumbprint)),
+      h("dt", null, "In digits"),
+      h("dd", null, digitsText(thumbprint), h("span", { class: "muted" }, "Read these to each other; ", h("code", null, "pipeseal keys list"), " prints them too.")),
       h("dt", null, "Algorithm"),
       h("dd", null, key.alg),
       h("dt", null, "In this browser"),

@@ -1,7 +1,9 @@
 // The trust bar of a build: one row below the header, drawn from nothing but what the worker found.
 import { h, replace } from "../dom.js";
 import { ApiError } from "../api.js";
-import { checkBuild } from "./check.js";
+import { checkBuild, keyPath, placeOf } from "./check.js";
+import { comparisonDigits } from "./digits.js";
+import { drawLost } from "./lost.js";
 import { mark, speaker } from "./states.js";
 import { helpFor, outcomeOf } from "./words.js";
 
@@ -27,22 +29,40 @@ export async function drawTrust(element, build, { signal } = {}) {
     return new Map();
   }
   if (signal?.aborted) return new Map();
-  const { results, more } = checked;
-  const { state, sentence } = outcomeOf(results, { running: !isOver(build), more });
+  const { results, more, lacking } = checked;
+  const { state, sentence } = outcomeOf(results, { running: !isOver(build), more, lacking });
   const all = [...results.values()];
-  const first = all.some((one) => one.signer?.how === "first" && !one.signer.since);
   const pinned = all.some((one) => one.signer?.how === "pin");
   const help = helpFor(all.find((one) => one.state === state) ?? {});
+  const lost = await drawLost(placeOf(), results, { signal, again: () => drawTrust(element, build, { signal }) });
+  if (signal?.aborted) return results;
   replace(
     element,
     mark(state, sentence),
     state !== "cannot_check" && state !== "missing" && state !== "unsigned" && speaker("checked here"),
     h("a", { href: `${buildPath()}/trust` }, "Details"),
     pinned && h("p", { class: "hint" }, "Checked against the pin in your link."),
-    first && h("p", { class: "hint" }, "This browser saw these keys here for the first time, handed over by this server. Compare a thumbprint with your team, or open the build with #pin=THUMBPRINT."),
+    drawFirst(all),
     help && h("p", { class: "hint" }, help),
+    lost,
   );
   return results;
+}
+
+/** What readers are told to do whose keys nobody has compared yet. */
+function drawFirst(all) {
+  const found = all.find((one) => one.state === "verified" && one.signer.how === "first")?.signer;
+  if (!found) return null;
+  const when = found.since ? `on ${found.since.slice(0, 10)}, when this browser first came here` : "just now: this browser saw these keys here for the first time";
+  return h(
+    "p",
+    { class: "hint" },
+    `This server handed over the key ${when}. Ask your team whether ${found.kid} is `,
+    h("span", { class: "digits" }, comparisonDigits(found.thumbprint)),
+    ", and ",
+    h("a", { href: keyPath(found.thumbprint) }, "say so"),
+    ", or open the build by a link that ends in #pin=THUMBPRINT.",
+  );
 }
 
 function buildPath() {

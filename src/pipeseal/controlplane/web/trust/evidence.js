@@ -22,7 +22,7 @@ async function save(build) {
   const { id, number, commit, branch, tag, pull_request } = build;
   const jobs = build.jobs
     .filter((job) => job.type === "script")
-    .map((job) => ({ id: job.id, label: job.label, command: job.command, step_key: job.step_key, matrix: job.matrix }));
+    .map(({ id, label, command, step_key, matrix, parallel_group_index, step, started_at, agent_query_rules }) => ({ id, label, command, step_key, matrix, parallel_group_index, step: { id: step.id }, started_at, agent_query_rules }));
   const evidence = { type: EVIDENCE_TYPE, version: 1, server: location.origin, organization, slug, build: { id, number, commit, branch, tag, pull_request }, jobs, steps };
   const url = URL.createObjectURL(new Blob([JSON.stringify(evidence, null, 1)], { type: "application/json" }));
   const link = h("a", { href: url, download: `${slug}-${number}-evidence.json` });

@@ -1,8 +1,10 @@
 // The Trust tab of one job: who signed its step, what exactly was signed, and what of it this page compared.
 import { h, replace } from "../dom.js";
 import { ApiError } from "../api.js";
-import { checkJob, placeOf } from "./check.js";
+import { checkJob, keyPath } from "./check.js";
 import { drawCovered } from "./covered.js";
+import { comparisonDigits } from "./digits.js";
+import { timeText } from "./judge.js";
 import { leopard } from "./leopard.js";
 import { reason } from "./keyring.js";
 import { SEAL_VARIABLE } from "./seal.js";
@@ -35,7 +37,7 @@ export async function drawJobTrust(element, build, job, { signal } = {}) {
     result.code && !result.code.startsWith("page.") && h("p", { class: "hint" }, h("code", null, `pipeseal explain ${result.code}`)),
     signerFacts(result.signer),
     result.values && signedValues(result),
-    result.seal && sealFacts(result.seal),
+    result.seal && sealFacts(result.seal, job),
     await drawCovered({ sealed: Boolean(result.seal) }),
     leopard(),
   );
@@ -51,14 +53,11 @@ function signerFacts(signer) {
     h("dd", null, h("strong", null, signer.kid), ` · ${signer.alg}`),
     h("dt", null, "Thumbprint"),
     h("dd", null, h("code", null, signer.thumbprint)),
+    h("dt", null, "In digits"),
+    h("dd", { class: "digits" }, comparisonDigits(signer.thumbprint)),
     h("dt", null, signer.how ? "Trusted because" : "Not trusted"),
     h("dd", null, reason(signer), " ", h("a", { href: keyPath(signer.thumbprint) }, "Look at the key")),
   );
-}
-
-/** Where a key has its page. */
-export function keyPath(thumbprint) {
-  return `/${encodeURIComponent(placeOf().organization)}/keys?key=${encodeURIComponent(thumbprint)}`;
 }
 
 function signedValues({ values, checks, signer }) {
@@ -92,12 +91,13 @@ function textFor(value) {
   return JSON.stringify(value, null, 2);
 }
 
-function sealFacts({ seal, signer }) {
-  const time = (seconds) => (seconds === null ? "no end" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ").concat(" UTC"));
+function sealFacts({ seal, signer, checks }, job) {
   const step = seal.step;
+  // What has started was judged by the time of its start; the rest must begin before the seal is over.
+  const isOver = seal.expires !== null && !job.started_at && !job.finished_at && Date.now() / 1000 > seal.expires;
   const facts = [
     ["Sealed by", `${signer.kid} (${signer.thumbprint})`],
-    ["Good", `${time(seal.not_before)} to ${time(seal.expires)}`],
+    ["Good", `${timeText(seal.not_before)} to ${seal.expires === null ? "no end" : timeText(seal.expires)}${isOver ? ": over, so agents refuse it now" : ""}`],
     ["Agents", seal.audience.agents.join(", ") || "any of the default queue"],
     ["Attempts", `${seal.attempts}${seal.exclusive ? ", never two of one" : ""}`],
     ["Tree", seal.build?.tree ?? "not said"],
@@ -111,5 +111,6 @@ function sealFacts({ seal, signer }) {
     null,
     h("h2", null, "Seal ", speaker(`signed by ${signer.kid}`)),
     h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
+    h("p", { class: "muted" }, `Compared with what this page shows, and the same: ${checks.join(", ")}.`),
   );
 }

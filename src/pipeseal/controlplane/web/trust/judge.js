@@ -32,8 +32,8 @@ const BINDINGS = {
  */
 export function asShown({ organization, slug }, build, job) {
   const { id = null, commit = null, branch = null, tag = null, pull_request = null } = build;
-  const { command = null, step_key = null, matrix = null } = job;
-  return { organization, slug, build: { id, commit, branch, tag, pull_request }, job: { command, step_key, matrix } };
+  const { command = null, step_key = null, matrix = null, started_at = null, agent_query_rules = null } = job;
+  return { organization, slug, build: { id, commit, branch, tag, pull_request }, job: { command, step_key, matrix, started_at, agent_query_rules } };
 }
 
 /**
@@ -217,13 +217,15 @@ export function allows(matrix, chosen) {
 }
 
 /**
- * How a seal stands: { signer, seal }; throws a Flaw.
+ * How a seal stands: { signer, seal, digest, checks }; throws a Flaw.
  *
- * 1. It is a JWS in its one spelling, of one of the known keys. 2. Its payload is canonical and whole.
+ * 1. It is a JWS in its one spelling, of one of the known keys.
+ * 2. Its payload is canonical, whole, and the step in it in its one form.
  * 3. It is for what the page shows, and says the same as the signature around it.
+ * 4. The server does not show that the job started before or after the time for which it is good.
+ * 5. The server gives the job to the agents that it is for, and to no others.
  *
- * Does not check: the time, since a finished build outlives its seals; the agents it is for; the inner normal form of
- * the step's matrix, cache and checkout.
+ * Does not check: which tags an agent really has, and when it really started.
  */
 async function judgeSeal(text, values, shown, given, ring) {
   // 1. RFC 7515 section 5.2
@@ -255,7 +257,45 @@ async function judgeSeal(text, values, shown, given, ring) {
   ];
   const differing = pairs.filter(([, sealed, seen]) => sealed !== null && sealed !== undefined && seen !== undefined && sealed !== seen);
   if (differing.length) throw new Flaw("seal.differs", `the step was sealed with another ${differing.map(([what]) => what).join(", ")}`);
-  return { signer, seal };
+  const checks = pairs.filter(([, sealed, seen]) => sealed !== null && sealed !== undefined && seen !== undefined).map(([what]) => what);
+  // 4.
+  if (checkTime(seal, shown.job.started_at)) checks.push("time of the start");
+  // 5.
+  if (checkAgents(seal, shown.job.agent_query_rules)) checks.push("agents");
+  const digest = [...new Uint8Array(await crypto.subtle.digest("SHA-256", jws.payload))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { signer, seal, digest, checks };
+}
+
+// The time of a start is by the server's clock, and the seal's by the uploader's.
+const CLOCKS_SECONDS = 600;
+
+/** Whether there was a time to compare; throws a Flaw when it lies outside. */
+function checkTime(seal, started) {
+  if (started === undefined || started === null) return false;
+  const seconds = Date.parse(started) / 1000;
+  // Written so that a time that is none proves nothing.
+  if (!(seconds >= seal.not_before - CLOCKS_SECONDS)) throw new Flaw("seal.early", `the server says that the job started ${timeText(seconds)}, and its seal is good from ${timeText(seal.not_before)} on`);
+  if (seal.expires !== null && !(seconds <= seal.expires + CLOCKS_SECONDS)) throw new Flaw("seal.expired", `the server says that the job started ${timeText(seconds)}, and its seal was good until ${timeText(seal.expires)}`);
+  return true;
+}
+
+/** Seconds since 1970 as people read them. */
+export function timeText(seconds) {
+  const time = new Date(seconds * 1000);
+  return Number.isNaN(time.getTime()) ? "at no time that a calendar has" : `${time.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+/** Whether there were rules to compare; throws a Flaw when they are others. docs/spec/seal.md section 6, number 6 */
+function checkAgents(seal, rules) {
+  if (rules === undefined) return false;
+  const [sealed, seen] = [seal.audience.agents, rules ?? []].map((list) => withQueue(list.map(String)));
+  if (canonical(sealed) !== canonical(seen)) throw new Flaw("seal.audience", `the step was sealed for agents with ${sealed.join(", ")}, and the server gives it to agents with ${seen.join(", ")}`);
+  return true;
+}
+
+function withQueue(rules) {
+  const all = rules.some((rule) => rule.startsWith("queue=")) ? rules : [...rules, "queue=default"];
+  return [...new Set(all)].sort();
 }
 
 /** The seal alone, for comparing this page with other programs: the sealed members, or a Flaw. */

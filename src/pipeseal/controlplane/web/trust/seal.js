@@ -1,5 +1,6 @@
-// Reading a seal (docs/spec/seal.md section 3): canonical bytes, every member there and of its kind, and none besides.
+// Reading a seal (docs/spec/seal.md sections 3 and 4): canonical bytes, every member there, of its kind and in its one form.
 import { Flaw, canonical, textOf } from "./canonical.js";
+import { notNormal } from "./normal.js";
 
 const MAX_COUNT = 2 ** 31 - 1;
 export const SEAL_VARIABLE = "PIPESEAL_SEAL";
@@ -73,7 +74,7 @@ const STEP = {
 const PLUGIN = { commit: orNull(isId), config: orNull(isText), source: isText, tree: orNull(isId) };
 const SECRET = { environment_variable: orNull(isText), key: isName };
 
-/** The seal in a payload's bytes; throws a Flaw for anything that section 3 does not allow. */
+/** The seal in a payload's bytes; throws a Flaw for anything that sections 3 and 4 do not allow. */
 export function parsePayload(bytes) {
   let written, seal;
   try {
@@ -97,6 +98,8 @@ export function parsePayload(bytes) {
   seal.step.plugins.forEach((one, at) => check(one, PLUGIN, `step.plugins[${at}].`));
   seal.step.secrets.forEach((one, at) => check(one, SECRET, `step.secrets[${at}].`));
   checkWhole(seal);
+  const other = notNormal(seal);
+  if (other !== null) throw new Flaw("seal.member", `the seal's member \`${other}\` is not in its normal form`);
   return seal;
 }
 

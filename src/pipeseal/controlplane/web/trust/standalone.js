@@ -5,6 +5,7 @@ import { asShown, judge } from "./judge.js";
 import { soundKey, thumbprintOf } from "./keycheck.js";
 import { mark } from "./states.js";
 import { outcomeOf, sentenceOf } from "./words.js";
+import { leftOut } from "./whole.js";
 
 const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -66,12 +67,14 @@ async function verify(evidence, jwks) {
     const result = found ? await judge({ ...found, keys: [] }, shown, ring) : { state: "missing", code: "page.payload", says: "the evidence names this job and has no step of it" };
     results.set(job.id, result);
   }
-  const { state, sentence } = outcomeOf(results, { running: false, more: 0 });
+  const lacking = leftOut(evidence.jobs, results);
+  const { state, sentence } = outcomeOf(results, { running: false, more: 0, lacking });
   return [
     h("h2", null, `${evidence.organization}/${evidence.slug} #${evidence.build.number}`),
     h("p", null, `Evidence from ${evidence.server}.`),
     h("div", { class: "trust-bar" }, mark(state, sentence)),
     h("ul", { class: "list" }, evidence.jobs.map((job) => h("li", null, h("strong", null, job.label || job.step_key || "a step"), " ", mark(results.get(job.id).state, sentenceOf(results.get(job.id)))))),
-    h("p", { class: "muted" }, "Checked: who signed each step, and that it is for this organisation, pipeline, build and commit, and has this command. Not checked: what happened then, and whether steps are left out of the evidence."),
+    lacking.length > 0 && h("ul", null, lacking.map((words) => h("li", null, words))),
+    h("p", { class: "muted" }, "Checked: who signed each step, and that it is for this organisation, pipeline, build and commit, and has this command; and that nothing is left out that the signed steps speak of. Not checked: what happened then, and whether steps are left out at the end of an upload."),
   ];
 }

@@ -2,10 +2,10 @@
 import { h, replace } from "../dom.js";
 import { ApiError } from "../api.js";
 import { isOver } from "./bar.js";
-import { checkBuild } from "./check.js";
+import { checkBuild, keyPath } from "./check.js";
 import { drawCovered } from "./covered.js";
+import { comparisonDigits } from "./digits.js";
 import { evidenceButton } from "./evidence.js";
-import { keyPath } from "./job.js";
 import { dropPins, pins, reason } from "./keyring.js";
 import { leopard } from "./leopard.js";
 import { mark, speaker } from "./states.js";
@@ -26,9 +26,9 @@ export async function drawTrustTab(element, build, { signal, all = false } = {})
     return;
   }
   if (signal?.aborted) return;
-  const { results, more } = checked;
+  const { results, more, lacking } = checked;
   const took = ((performance.now() - started) / 1000).toFixed(2);
-  const { state, sentence } = outcomeOf(results, { running: !isOver(build), more });
+  const { state, sentence } = outcomeOf(results, { running: !isOver(build), more, lacking });
   const again = (everything) => drawTrustTab(element, build, { signal, all: everything });
   const asked = pins();
   const covered = await drawCovered({ sealed: [...results.values()].some((one) => one.seal) });
@@ -37,6 +37,7 @@ export async function drawTrustTab(element, build, { signal, all = false } = {})
     h("h2", null, "Steps"),
     h("div", { class: "trust-bar" }, mark(state, sentence), speaker("checked here"), h("span", { class: "muted" }, `${new Date().toLocaleTimeString()}, ${took} s`), h("button", { onclick: () => again(all) }, "Check again"), more > 0 && h("button", { onclick: () => again(true) }, `Check the other ${more}`)),
     asked.length > 0 && h("p", { class: "notice" }, "Your link pins the keys ", asked.map((one) => h("code", null, one)), ", and no others count. ", h("button", { onclick: () => (dropPins(), again(all)) }, "Forget the pin")),
+    lacking.length > 0 && h("div", { class: "notice bad" }, h("p", null, "What the signed steps speak of, and the server leaves out:"), h("ul", null, lacking.map((words) => h("li", null, words)))),
     signers(results),
     h("div", { class: "scroll" }, h("table", { class: "by-job" }, h("thead", null, h("tr", null, ["Job", "Step", "Signer"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", null, (build.jobs ?? []).filter((job) => results.has(job.id)).map((job) => row(job, results.get(job.id)))))),
     h("h2", null, "What that means"),
@@ -65,7 +66,7 @@ function signers(results) {
     { class: "facts" },
     [...found.values()].map((one) => [
       h("dt", null, one.kid),
-      h("dd", null, h("code", null, one.thumbprint), h("br"), h("span", { class: "muted" }, one.how ? `trusted because ${reason(one)}` : reason(one))),
+      h("dd", null, h("code", null, one.thumbprint), h("br"), h("span", { class: "digits" }, comparisonDigits(one.thumbprint)), h("br"), h("span", { class: "muted" }, one.how ? `trusted because ${reason(one)}` : reason(one))),
     ]),
   );
 }

@@ -39,10 +39,12 @@ export function sentenceOf(result) {
 /**
  * A build's outcome: { state, sentence }.
  *
- * `running`: more steps may come. `more`: so many jobs were not checked.
+ * `running`: more steps may come. `more`: so many jobs were not checked. `lacking`: what the server leaves out.
  */
-export function outcomeOf(results, { running, more }) {
+export function outcomeOf(results, { running, more, lacking }) {
   const all = [...results.values()];
+  if (lacking.length > 0 && !["failed", "missing"].includes(worstOf(all.map((one) => one.state))))
+    return { state: "missing", sentence: `Steps missing: ${lacking[0]}${lacking.length > 1 ? `; ${lacking.length - 1} more like it` : ""}` };
   if (all.length === 0) return { state: "unsigned", sentence: running ? "No steps yet, so nothing is signed" : "No steps, so nothing is signed" };
   const states = all.map((one) => one.state);
   const worst = worstOf(states);
