@@ -83,6 +83,8 @@ class FakeServer:
         self.ping_interval = 1
         self.job_status_interval = 1
         self.heartbeat_interval = 1
+        # What else it answers to `register`.
+        self.registration: dict[str, Any] = {}
         # Endpoint name such as `POST /heartbeat` to what to answer instead, or None to go on as usual.
         self.interfere: Callable[[Request], Answer | None] = lambda _request: None
         self._changed = threading.Condition()
@@ -191,6 +193,7 @@ class FakeServer:
                         "ping_interval": self.ping_interval,
                         "job_status_interval": self.job_status_interval,
                         "heartbeat_interval": self.heartbeat_interval,
+                        **self.registration,
                     }
                 )
             case "POST", ["connect" | "disconnect"]:

@@ -30,7 +30,16 @@ steps:
     artifact_paths: "out/*"
 """
 # Text that stands somewhere in the database and is nobody's business.
-SECRETS = ("hidden-queue", "tok-1234567890", "sealed-names", "second line", "meta-value", "Ann", "build-env-value")
+SECRETS = (
+    "hidden-queue",
+    "tok-1234567890",
+    "sealed-names",
+    "second line",
+    "meta-value",
+    "Ann",
+    "build-env-value",
+    "told-field",
+)
 
 
 @pytest.fixture
@@ -61,7 +70,8 @@ def played(api: Api, slug: str = "demo") -> dict[str, Any]:
     assert job.chunk(1, 0, b"one line\n").status == 200
     upload(job, "out/report.txt", b"the report", absolute_path="/home/agent/builds/out/report.txt")
     assert job.call("POST", "/annotations", {"body": "all **good**", "context": "c", "style": "info"}).status < 300
-    assert job.finish(0).status == 200
+    findings = [{"code": "environment.unknown", "fields": ["told-field"]}]
+    assert job.finish(0, decision={"mode": "observe", "proof": "none", "findings": findings}).status == 200
     return api.build(build["number"], slug)
 
 

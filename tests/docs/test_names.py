@@ -14,7 +14,15 @@ from markdown_it import MarkdownIt
 
 from pipeseal.agent.options import OPTIONS
 from pipeseal.agentapi.job_messages import Annotation, OidcTokenRequest
-from pipeseal.agentapi.messages import FinishRequest, PipelineUpload, Refusal, RegisterRequest, StartRequest
+from pipeseal.agentapi.messages import (
+    Decision,
+    FinishRequest,
+    ObservedFinding,
+    PipelineUpload,
+    Refusal,
+    RegisterRequest,
+    StartRequest,
+)
 from pipeseal.agentapi.routes import ROUTES
 from pipeseal.cli import COMMANDS, root
 from pipeseal.errors.codes import CODES
@@ -124,7 +132,13 @@ def test_what_leaves_is_told_of_every_call_and_field() -> None:
         "register": RegisterRequest.__struct_fields__,
         "heartbeat": ("sent_at",),
         "start_job": StartRequest.__struct_fields__,
-        "finish_job": {*FinishRequest.__struct_fields__, *Refusal.__struct_fields__} - {"refusal"},
+        "finish_job": {
+            *FinishRequest.__struct_fields__,
+            *Refusal.__struct_fields__,
+            *Decision.__struct_fields__,
+            *ObservedFinding.__struct_fields__,
+        }
+        - {"refusal", "decision"},
         "upload_pipeline": PipelineUpload.__struct_fields__,
         "annotate": Annotation.__annotations__,
         "request_oidc_token": OidcTokenRequest.__annotations__,

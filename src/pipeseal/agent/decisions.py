@@ -1,4 +1,8 @@
-"""The decision log: one JSON line for each job that this agent judged. `pipeseal policy report` reads it."""
+"""What this agent decided of jobs, as it writes it down for its operator, and as it tells a server that asks.
+
+The decision log has one JSON line for each job; `pipeseal policy report` reads it. A server is told names and digests
+alone: what a message says of values stays here.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeseal.agentapi.job import Job
+from pipeseal.agentapi.messages import Decision, ObservedFinding
 from pipeseal.clock import render_timestamp
-from pipeseal.errors import ConfigurationError
+from pipeseal.errors import ConfigurationError, escape_control
 from pipeseal.policy.decision import ApprovedJob, Refused
 from pipeseal.policy.facts import Finding
 
 MAX_TEXT = 300
+# Of what a server is told: a job's step may hold any number of names, of any length.
+MAX_TOLD = 20
+MAX_TOLD_TEXT = 100
+NO_KEYS = "off"
+NO_PROOF = "none"
+
+
+def tell_decision(decision: ApprovedJob | Refused, unstarted: Finding | None = None) -> Decision:
+    """What a server is told of a decision.
+
+    Parameters:
+        decision: what was decided.
+        unstarted: why an approved job was not to start, and was started all the same.
+    """
+    mode = NO_KEYS if decision.mode is None else decision.mode.value
+    if isinstance(decision, Refused):
+        return Decision(mode=mode, proof=NO_PROOF)  # the refusal says why
+    findings = (*decision.findings, *([unstarted] if unstarted is not None else []))
+    key = decision.verified.key if decision.verified is not None else None
+    return Decision(
+        mode=mode,
+        proof=NO_PROOF if decision.proof is None else decision.proof.value,
+        key="" if key is None else _told(key.kid),
+        thumbprint="" if key is None else key.thumbprint,
+        seal=decision.seal_digest,
+        findings=[
+            ObservedFinding(code=finding.code, fields=[_told(name) for name in finding.fields[:MAX_TOLD]])
+            for finding in findings[:MAX_TOLD]
+        ],
+    )
+
+
+def _told(name: str) -> str:
+    """A name as it can be sent: it may come from a step that nobody has signed."""
+    return escape_control(name[:MAX_TOLD_TEXT])[:MAX_TOLD_TEXT]
 
 
 class DecisionLog:
@@ -106,10 +146,11 @@ def _record(
         "repository": _short(env.get("BUILDKITE_REPO", "")),
         "step": _short(env.get("BUILDKITE_STEP_KEY") or env.get("BUILDKITE_LABEL", "")),
         "section": decision.section,
+        "mode": NO_KEYS if decision.mode is None else decision.mode.value,
         "findings": _findings(findings),
     }
     if isinstance(decision, ApprovedJob):
-        record["proof"] = decision.proof.value if decision.proof is not None else "none"
+        record["proof"] = decision.proof.value if decision.proof is not None else NO_PROOF
         if decision.verified is not None:
             record["key"] = decision.verified.key.kid
         if decision.seal_digest:

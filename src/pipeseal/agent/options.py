@@ -79,6 +79,7 @@ OPTIONS: tuple[Option, ...] = (
         "~/.local/share/pipeseal/ledger.sqlite",
     ),
     Option("decision-log", "path", "One JSON line for each decision, for `pipeseal policy report`."),
+    Option("no-decision-reporting", "flag", "Tell the server of refusals alone.", "", False),
     Option("allow-shared-secrets", "flag", "Verify with secrets that signers share too (HS256 and kin).", "", False),
     Option(
         "verification-failure-behavior",

@@ -11,10 +11,13 @@ import signal
 import threading
 from collections.abc import Callable
 
+import msgspec
+
 from pipeseal.agent.agenthooks import ask_pre_bootstrap
 from pipeseal.agent.agentlog import AgentLog
 from pipeseal.agent.announcement import Announcement, NotStarted
 from pipeseal.agent.client import AgentClient
+from pipeseal.agent.decisions import tell_decision
 from pipeseal.agent.job_api.broker import Broker
 from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.job_context import JobContext, JobOutcome
@@ -39,7 +42,7 @@ from pipeseal.agent.scratch import Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.trust import describe
 from pipeseal.agentapi.job import Job, parse_job
-from pipeseal.agentapi.messages import FinishRequest, Refusal
+from pipeseal.agentapi.messages import Decision, FinishRequest, Refusal
 from pipeseal.clock import render_timestamp
 from pipeseal.errors import (
     ConfigurationError,
@@ -71,6 +74,7 @@ class JobRun:
         log: the agent's log.
         last_job: the agent disconnects after this job, and says so.
     """
+        tells: the server asked to be told what the policy makes of jobs.
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class JobRun:
         last_job: bool,
     ) -> None:
         self._data = data
+        tells: bool = False,
         self.job_id = job_id
         self._context = context
         self._session_client = client
@@ -97,6 +102,8 @@ class JobRun:
         settings = context.settings
         ask = getattr(signal, settings.cancel_signal)
         self._cancellation = Cancellation(settings.cancel_grace_period, ask, guardian=context.guardian)
+        self._tells = tells
+        self._told: Decision | msgspec.UnsetType = msgspec.UNSET
         self._session: JobSession | None = None
         self.client: JobClient | None = None
         # How the job ended: its exit status, -1 when there is none, and one of `health.OUTCOMES`.
@@ -396,6 +403,9 @@ class JobRun:
             id=self._agent_id,
             name=self._agent_name,
             folder=self._folder,
+        if self._tells:
+            # It goes with the end of the job: a call of its own would be one more thing to wait for.
+            self._told = tell_decision(decision, None if refused else unstarted)
             job_id=self.job_id,
             access=access,
             launcher=self._context.launcher,
@@ -448,3 +458,4 @@ def _already_stopped() -> threading.Event:
     event = threading.Event()
     event.set()
     return event
+            decision=self._told,

@@ -68,6 +68,7 @@ class AgentSettings:
     ledger: str
     decision_log: Path | None
     allow_shared_secrets: bool
+    no_decision_reporting: bool
     verification_failure_behavior: str
     no_verification: bool
     signing_jwks_file: str

@@ -28,7 +28,7 @@ from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
 from pipeseal.agent.run_job import JobRun
 from pipeseal.agent.settings import AgentSettings
-from pipeseal.agentapi.messages import PingResponse, RegisterRequest, RegisterResponse
+from pipeseal.agentapi.messages import DECISIONS, PingResponse, RegisterRequest, RegisterResponse
 from pipeseal.clock import Clock, render_timestamp
 from pipeseal.errors import PipesealError, Unavailable
 from pipeseal.policy.values import AGENT_NAME
@@ -334,6 +334,7 @@ class Worker:
         while True:
             await asyncio.sleep(interval + _jitter(interval))
             client = run.client
+            tells=DECISIONS in registration.pipeseal_extensions and not self._settings.no_decision_reporting,
             if client is None:
                 continue
             try:

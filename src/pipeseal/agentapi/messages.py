@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 
+# A server that answers `register` with this among its `pipeseal_extensions` is told what its agents' policies made of
+# jobs. It asks; what agents do with jobs is not the server's to say.
+DECISIONS = "decisions"
+
 
 class Message(msgspec.Struct, omit_defaults=False, kw_only=True):
     """Base of all messages."""
@@ -38,6 +42,7 @@ class RegisterResponse(Message):
     """The agent's identity and session. Intervals in seconds, each above zero (zero makes the stock agent panic).
 
     `endpoint` would move the agent to another server; ours never sends it, and our agent says so and stays.
+    `pipeseal_extensions` is ours: what else the server wants to be told, such as `DECISIONS`.
     """
 
     id: str
@@ -84,7 +89,8 @@ class FinishRequest(Message):
     """How a job ended.
 
     `exit_status` is text; `-1` means there is no status (lost, refused, killed). `refusal` is ours: code, message and
-    compared values of a refused job, for the job's page; servers that do not know it ignore it.
+    compared values of a refused job, for the job's page; servers that do not know it ignore it. `decision` is ours and
+    is sent only to servers that ask for it.
     """
 
     exit_status: str = ""
@@ -95,6 +101,7 @@ class FinishRequest(Message):
     ignore_agent_in_dispatches: bool = False
     refusal: Refusal | None = None
 
+    decision: Decision | msgspec.UnsetType | None = msgspec.UNSET
 
 class Refusal(Message):
     """Why an agent refused a job: stable code, sentence, differing signed fields, compared values (never secrets)."""
@@ -106,6 +113,29 @@ class Refusal(Message):
 
 
 class JobState(Message):
+class ObservedFinding(Message):
+    """Why a job would have been refused: stable code, and names of the fields or variables it is about."""
+
+    code: str
+    fields: list[str] = []
+
+
+class Decision(Message):
+    """What an agent's policy made of a job. Names and digests; values and sentences with values in them stay there.
+
+    `mode` is what the agent's policy says of such jobs: `enforce`, `warn`, `observe`, or `off` for an agent without
+    verification keys. `proof` is `seal`, `signature` or `none`; `key` and `thumbprint` (RFC 7638) name who made it,
+    `seal` is the seal's digest (SHA-256, lower-case hex). `findings` did not stop the job: the mode does not enforce.
+    """
+
+    mode: str
+    proof: str
+    key: str = ""
+    thumbprint: str = ""
+    seal: str = ""
+    findings: list[ObservedFinding] = []
+
+
     """Answer to polling a job. The agent acts on `canceling`, `canceled`, `timing_out` and `timed_out`."""
 
     state: str

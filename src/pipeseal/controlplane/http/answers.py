@@ -128,6 +128,29 @@ class JobRefusal(TypedDict):
     evidence: NotRequired[dict[str, str]]
 
 
+class JobFinding(TypedDict):
+    """Why a job would have been refused, and which fields or variables that is about."""
+
+    code: str
+    fields: list[str]
+
+
+class JobDecision(TypedDict):
+    """What the policy of a job's agent made of it, as the agent said itself: names and digests, no values.
+
+    `mode` is `enforce`, `warn`, `observe`, or `off` for an agent that verifies nothing; `proof` is `seal`,
+    `signature` or `none`; `unknown` stands for what this server does not know. `findings` would have refused the job under
+    `enforce`.
+    """
+
+    mode: str
+    proof: str
+    key: str | None
+    thumbprint: str | None
+    seal: str | None
+    findings: list[JobFinding]
+
+
 class Unblocker(TypedDict):
     """Who let a block or input step pass, as far as they are known."""
 
@@ -177,6 +200,7 @@ class Job(TypedDict):
     signal: NotRequired[str | None]
     signal_reason: NotRequired[str | None]
     refusal: NotRequired[JobRefusal | None]
+    decision: NotRequired[JobDecision | None]
     agent: NotRequired[JobAgent | None]
     priority: NotRequired[JobPriority]
     matrix: NotRequired[dict[str, str] | None]

@@ -9,11 +9,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeseal.controlplane.http.bodies import read_json
+from pipeseal.controlplane.http.bodies import read_json, read_number
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.public import is_stranger, shown
 from pipeseal.controlplane.http.respond import render
-from pipeseal.controlplane.services import signed_steps
+from pipeseal.controlplane.services import signed_steps, signing_report
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import builds as build_store
@@ -125,7 +125,14 @@ async def _list_uses(plane: ControlPlane, request: Request) -> Response:
 
 
 async def _show_report(plane: ControlPlane, request: Request) -> Response:
-    return render(await signed_steps.read_report(plane, request.path_params["slug"]))
+    days = read_number(request, "days", signing_report.REPORT_DAYS, most=signing_report.MOST_DAYS)
+    return render(await signing_report.read_report(plane, request.path_params["slug"], days=days))
+
+
+async def _list_signing(plane: ControlPlane, request: Request) -> Response:
+    page = read_page(request)
+    found = await signing_report.list_signing(plane, limit=page.limit, offset=page.offset)
+    return render_page(plane, request, page, found)
 
 
 _BUILD = "/pipelines/{slug}/builds/{number:whole}"
@@ -134,6 +141,7 @@ _BUILD = "/pipelines/{slug}/builds/{number:whole}"
 TRUST_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _BUILD + "/signed-steps", _list_signed_steps),
     ("GET", _BUILD + "/jobs/{job_id}/signed-step", _show_signed_step),
+    ("GET", "/signing", _list_signing),
     ("GET", "/pipelines/{slug}/signing", _show_report),
     ("GET", "/keys", _list_keys),
     ("POST", "/keys", _add_keys),

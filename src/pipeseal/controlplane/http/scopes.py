@@ -49,6 +49,7 @@ NEEDED: Final[dict[str, str]] = {
     "GET /cc.xml": "read_builds",
     f"GET {_BUILD}/signed-steps": "read_builds",
     f"GET {_JOB}/signed-step": "read_builds",
+    "GET /signing": "read_builds",
     "GET /pipelines/{slug}/signing": "read_builds",
     "GET /keys": "read_pipelines",
     "POST /keys": "write_organizations",

@@ -8,12 +8,13 @@ import re
 
 import msgspec
 
-from pipeseal.agentapi.messages import FinishRequest, Refusal
+from pipeseal.agentapi.messages import Decision, FinishRequest, Refusal
 from pipeseal.controlplane.domain.job import HELD, JobState
 from pipeseal.controlplane.domain.retry import NO_STATUS, Ending
 from pipeseal.controlplane.services.advance_build import end_job
 from pipeseal.controlplane.services.append_log import close_log, log_state
 from pipeseal.controlplane.services.authenticate import verify_job_token
+from pipeseal.controlplane.services.decisions import keep_decision
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store.database import Transaction
@@ -30,7 +31,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
 
     Parameters:
         job_id, token: the job.
-        request: exit status (`-1` or unreadable: none), signal, reason, refusal.
+        request: exit status (`-1` or unreadable: none), signal, reason, refusal, what the agent's policy made of it.
 
     Raises:
         VerificationError: `access.unknown_token`, `access.other_job`.
@@ -76,6 +77,8 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
             refusal=refusal,
             chunks_failed=max(0, min(request.chunks_failed_count, 2**31)),
         )
+        if isinstance(request.decision, Decision):
+            keep_decision(tx, job_id, request.decision)
         agent_id: str | None = job["agent_id"]
         return agent_id
 

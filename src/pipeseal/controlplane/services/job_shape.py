@@ -12,6 +12,7 @@ from pipeseal.controlplane.domain.dependencies import Dependency
 from pipeseal.controlplane.domain.job import JobState
 from pipeseal.controlplane.domain.unblocker import decode_unblocker
 from pipeseal.controlplane.services.build_shape import organization_url, time_text
+from pipeseal.controlplane.services.decisions import decision_shape
 
 if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
@@ -74,6 +75,7 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "signal_reason": row["signal_reason"],
         "soft_failed": bool(row["soft_failed"]),
         "refusal": None if row["refusal"] is None else msgspec.Raw(row["refusal"].encode()),
+        "decision": decision_shape(row),
         "agent": {"id": row["agent_id"], "name": row["agent_name"], "version": row["agent_version"]}
         if has_agent
         else None,

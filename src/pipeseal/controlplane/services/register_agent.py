@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from pipeseal.agentapi.messages import Heartbeat, RegisterRequest, RegisterResponse
+from pipeseal.agentapi.messages import DECISIONS, Heartbeat, RegisterRequest, RegisterResponse
 from pipeseal.agentapi.routes import Token
 from pipeseal.clock import render_timestamp
 from pipeseal.controlplane.domain.agents import read_tags, render_tags
@@ -89,6 +89,7 @@ async def register_agent(plane: ControlPlane, token: str, request: RegisterReque
         job_status_interval=plane.settings.job_status_interval,
         heartbeat_interval=plane.settings.heartbeat_interval,
         meta_data=render_tags(tags),
+        pipeseal_extensions=[DECISIONS],
     )
 
 

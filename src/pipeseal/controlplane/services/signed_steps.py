@@ -1,4 +1,4 @@
-"""What a reader needs to check the signature of a job's step, and what the server knows of keys and refusals.
+"""What a reader needs to check the signature of a job's step, and what the server knows of keys.
 
 Nothing of it proves anything: readers build the signed bytes again and check them with keys of their own choice.
 """
@@ -106,6 +106,12 @@ def signature_of(content: str) -> StepSignature | None:
     if not isinstance(found.signed_fields, list) or not all(isinstance(name, str) for name in found.signed_fields):
         return None
     return StepSignature(found.algorithm, found.signed_fields, found.value)
+
+
+def carries_seal(content: str) -> bool:
+    """Whether a step's JSON has a seal among its variables."""
+    env = _STEP.decode(content).env
+    return isinstance(env, dict) and VARIABLE in env
 
 
 def key_id_of(jws: str) -> str:
@@ -291,84 +297,3 @@ async def read_uses(plane: ControlPlane, kid: str) -> list[KeyUse]:
             step = row["key"] or row["label"] or "a step"
             found.append(KeyUse(row["slug"], row["number"], step, time_text(row["created_at"]) or ""))
     return found
-
-
-class RefusedJob(msgspec.Struct):
-    """A job that an agent refused."""
-
-    id: str
-    number: int
-    label: str
-    code: str
-    message: str
-    finished_at: str | None
-
-
-class SigningReport(msgspec.Struct):
-    """How signing stands in a pipeline, over the last days: all of it the server's word.
-
-    `steps` counts the command steps of the newest builds by what they carry: a signature with a seal, a signature
-    alone, or none; `jobs` counts jobs that agents ended, and `refused` are those among them that agents refused.
-    """
-
-    days: int
-    jobs: int
-    refused: list[RefusedJob]
-    sealed_steps: int
-    signed_steps: int
-    unsigned_steps: int
-    keys: list[str]
-
-
-_DAY: Final = 86_400_000_000
-REPORT_DAYS: Final = 30
-_MOST_REFUSALS: Final = 500
-
-
-class _RefusalText(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-async def read_report(plane: ControlPlane, slug: str) -> SigningReport:
-    """How signing stands in a pipeline.
-
-    Raises:
-        MalformedInput: `request.not_found`.
-    """
-    from pipeseal.controlplane.services.authenticate import not_found
-    from pipeseal.controlplane.store import builds as build_store
-
-    since = plane.now() - REPORT_DAYS * _DAY
-
-    def look(tx: Transaction) -> tuple[int, list[Row], list[Row]]:
-        pipeline = build_store.find_pipeline(tx, slug)
-        if pipeline is None:
-            raise not_found("such pipeline")
-        return (
-            key_store.ended_since(tx, pipeline["id"], since),
-            key_store.refusals_since(tx, pipeline["id"], since, limit=_MOST_REFUSALS),
-            key_store.newest_steps(tx, pipeline_id=pipeline["id"], builds=_NEWEST_BUILDS, limit=_MOST_STEPS),
-        )
-
-    jobs, refused, steps = await plane.database.read(look)
-    report = SigningReport(REPORT_DAYS, jobs, [], 0, 0, 0, [])
-    for row in refused:
-        said = msgspec.json.decode(row["refusal"], type=_RefusalText)
-        report.refused.append(
-            RefusedJob(row["id"], row["number"], row["label"], said.code, said.message, time_text(row["finished_at"]))
-        )
-    kids: set[str] = set()
-    for row in steps:
-        signature = signature_of(row["content"])
-        if signature is None:
-            report.unsigned_steps += 1
-            continue
-        kids.add(key_id_of(signature.value))
-        env = _STEP.decode(row["content"]).env
-        if isinstance(env, dict) and VARIABLE in env:
-            report.sealed_steps += 1
-        else:
-            report.signed_steps += 1
-    report.keys = sorted(kids - {""})
-    return report

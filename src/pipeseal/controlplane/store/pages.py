@@ -11,11 +11,14 @@ from pipeseal.controlplane.store.database import Transaction
 _JOBS = """
     SELECT jobs.*, steps.key AS step_key, steps.content, steps.kind AS step_kind, steps.depends_on,
         groups.key AS group_key, groups.depends_on AS group_depends_on, agents.name AS agent_name,
-        agents.version AS agent_version, triggered.number AS triggered_number,
+        agents.version AS agent_version, decisions.mode AS decision_mode, decisions.proof AS decision_proof,
+        decisions.kid AS decision_kid, decisions.thumbprint AS decision_thumbprint, decisions.seal AS decision_seal,
+        decisions.findings AS decision_findings, triggered.number AS triggered_number,
         triggered_pipeline.slug AS triggered_slug
     FROM jobs JOIN steps ON steps.id = jobs.step_id
     LEFT JOIN steps AS groups ON groups.id = steps.parent_id
     LEFT JOIN agents ON agents.id = jobs.agent_id
+    LEFT JOIN decisions ON decisions.job_id = jobs.id
     LEFT JOIN builds AS triggered ON triggered.id = jobs.triggered_build_id
     LEFT JOIN pipelines AS triggered_pipeline ON triggered_pipeline.id = triggered.pipeline_id
 """

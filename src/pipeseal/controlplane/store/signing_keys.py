@@ -96,16 +96,3 @@ def refusals_since(tx: Transaction, pipeline_id: str, since: int, *, limit: int)
         since=since,
         limit=limit,
     )
-
-
-def ended_since(tx: Transaction, pipeline_id: str, since: int) -> int:
-    """How many script jobs of a pipeline an agent has ended."""
-    row = tx.one(
-        "SELECT count(*) AS n FROM builds JOIN jobs ON jobs.build_id = builds.id "
-        "WHERE builds.pipeline_id = :pipeline_id AND builds.created_at >= :since AND jobs.kind = 'script' "
-        "AND jobs.agent_id IS NOT NULL AND jobs.finished_at IS NOT NULL",
-        pipeline_id=pipeline_id,
-        since=since,
-    )
-    assert row is not None
-    return int(row["n"])

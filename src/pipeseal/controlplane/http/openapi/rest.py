@@ -14,7 +14,7 @@ from pipeseal.controlplane.http.paging import MAX_PAGE
 from pipeseal.controlplane.http.rest import ORGANIZATION
 from pipeseal.controlplane.http.rest_builds import MAX_WAIT
 from pipeseal.controlplane.http.rest_stream import CONTENT_TYPE, MAX_STREAM_SECONDS
-from pipeseal.controlplane.services import changes, signed_steps
+from pipeseal.controlplane.services import changes, signed_steps, signing_report
 from pipeseal.controlplane.services.schedules import ScheduleFields
 
 _BODY = (413, 422)
@@ -250,8 +250,19 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     f"GET {_JOB}/signed-step": _get(
         "show_signed_step", "What readers check the signature of a job's step with.", signed_steps.SignedStep
     ),
+    "GET /signing": _list(
+        "list_signing", "How signing stands in each pipeline, in short.", signing_report.PipelineSigning, (404,)
+    ),
     "GET /pipelines/{slug}/signing": _get(
-        "show_signing", "How signing stands in a pipeline.", signed_steps.SigningReport
+        "show_signing",
+        "How signing stands in a pipeline, as steps carry it and as agents told.",
+        signing_report.SigningReport,
+        (422,),
+        parameters=(
+            Parameter(
+                "days", f"How far back, {signing_report.REPORT_DAYS} unless said.", whole(signing_report.MOST_DAYS)
+            ),
+        ),
     ),
     "GET /keys": _list("list_keys", "Public keys that steps are signed with.", signed_steps.SigningKey, (404,)),
     "POST /keys": _change(
