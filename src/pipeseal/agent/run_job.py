@@ -73,8 +73,8 @@ class JobRun:
         folder: the agent's own name, which folders are called by.
         log: the agent's log.
         last_job: the agent disconnects after this job, and says so.
-    """
         tells: the server asked to be told what the policy makes of jobs.
+    """
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class JobRun:
         folder: str,
         log: AgentLog,
         last_job: bool,
+        tells: bool = False,
     ) -> None:
         self._data = data
-        tells: bool = False,
         self.job_id = job_id
         self._context = context
         self._session_client = client
@@ -99,11 +99,11 @@ class JobRun:
         self._folder = folder
         self._log = log
         self._last_job = last_job
+        self._tells = tells
+        self._told: Decision | msgspec.UnsetType = msgspec.UNSET
         settings = context.settings
         ask = getattr(signal, settings.cancel_signal)
         self._cancellation = Cancellation(settings.cancel_grace_period, ask, guardian=context.guardian)
-        self._tells = tells
-        self._told: Decision | msgspec.UnsetType = msgspec.UNSET
         self._session: JobSession | None = None
         self.client: JobClient | None = None
         # How the job ended: its exit status, -1 when there is none, and one of `health.OUTCOMES`.
@@ -389,6 +389,9 @@ class JobRun:
     ) -> None:
         """One line in the decision log, once it is known whether an approved job may start."""
         context = self._context
+        if self._tells:
+            # It goes with the end of the job: a call of its own would be one more thing to wait for.
+            self._told = tell_decision(decision, None if refused else unstarted)
         if context.decisions is None:
             return
         now = context.clock.now()
@@ -403,9 +406,6 @@ class JobRun:
             id=self._agent_id,
             name=self._agent_name,
             folder=self._folder,
-        if self._tells:
-            # It goes with the end of the job: a call of its own would be one more thing to wait for.
-            self._told = tell_decision(decision, None if refused else unstarted)
             job_id=self.job_id,
             access=access,
             launcher=self._context.launcher,
@@ -445,6 +445,7 @@ class JobRun:
             signal_reason=outcome.signal_reason,
             ignore_agent_in_dispatches=self._last_job,
             refusal=outcome.refusal,
+            decision=self._told,
         )
         try:
             client.finish_job(self.job_id, request)
@@ -458,4 +459,3 @@ def _already_stopped() -> threading.Event:
     event = threading.Event()
     event.set()
     return event
-            decision=self._told,

@@ -67,8 +67,8 @@ class AgentSettings:
     policy_file: Path | None
     ledger: str
     decision_log: Path | None
-    allow_shared_secrets: bool
     no_decision_reporting: bool
+    allow_shared_secrets: bool
     verification_failure_behavior: str
     no_verification: bool
     signing_jwks_file: str

@@ -312,6 +312,7 @@ class Worker:
             folder=self._folder,
             log=self._log,
             last_job=self._settings.disconnect_after_job,
+            tells=DECISIONS in registration.pipeseal_extensions and not self._settings.no_decision_reporting,
         )
         self._become("busy")
         self._health.job = job_id
@@ -334,7 +335,6 @@ class Worker:
         while True:
             await asyncio.sleep(interval + _jitter(interval))
             client = run.client
-            tells=DECISIONS in registration.pipeseal_extensions and not self._settings.no_decision_reporting,
             if client is None:
                 continue
             try:

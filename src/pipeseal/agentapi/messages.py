@@ -100,8 +100,8 @@ class FinishRequest(Message):
     signal_reason: str = ""
     ignore_agent_in_dispatches: bool = False
     refusal: Refusal | None = None
-
     decision: Decision | msgspec.UnsetType | None = msgspec.UNSET
+
 
 class Refusal(Message):
     """Why an agent refused a job: stable code, sentence, differing signed fields, compared values (never secrets)."""
@@ -112,7 +112,6 @@ class Refusal(Message):
     evidence: dict[str, str] = {}
 
 
-class JobState(Message):
 class ObservedFinding(Message):
     """Why a job would have been refused: stable code, and names of the fields or variables it is about."""
 
@@ -136,6 +135,7 @@ class Decision(Message):
     findings: list[ObservedFinding] = []
 
 
+class JobState(Message):
     """Answer to polling a job. The agent acts on `canceling`, `canceled`, `timing_out` and `timed_out`."""
 
     state: str
