@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import threading
@@ -271,6 +272,27 @@ def test_a_failing_transaction_is_undone_alone(database: Database) -> None:
         failing.result(5)
     assert get_values(database) == {"whole": "x"}
     assert called == ["whole"]
+
+
+def test_what_comes_before_a_write_comes_before_it_or_nothing_is_written(database: Database) -> None:
+    order: list[str] = []
+
+    def refuse() -> None:
+        raise Unavailable("server.store", "no room")
+
+    async def write() -> None:
+        await database.write_after(lambda: order.append("prepared"), lambda tx: set_value(tx, "first", str(order)))
+        with pytest.raises(Unavailable, match="no room"):
+            await database.write_after(refuse, lambda tx: set_value(tx, "second", "x"))
+        with pytest.raises(MalformedInput):
+            await database.write_after(lambda: None, fail)
+
+    def fail(tx: Transaction) -> None:
+        set_value(tx, "third", "x")
+        raise MalformedInput("request.malformed", "no")
+
+    asyncio.run(write())
+    assert get_values(database) == {"first": "['prepared']"}
 
 
 def test_a_commit_that_fails_is_told_to_everybody_in_it(database: Database) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeseal.controlplane.domain.limits import Limits
+from pipeseal.controlplane.services.append_log import is_known_writer
 from pipeseal.controlplane.store.logs import Intervals, LogState
 from pipeseal.errors import MalformedInput
 from tests.controlplane.running import (
@@ -90,6 +91,23 @@ def test_a_log_of_50_mb_arrives_complete_and_costs_no_memory(tmp_path: Path) -> 
         read = api.log(api.build(), job.id)
         assert hashlib.sha256(read).digest() == hashlib.sha256(data).digest()
         assert process.memory_info().rss - before < 50_000_000
+
+
+def test_whose_log_it_is_is_known_from_the_jobs_start_to_its_end_and_no_longer(running: RunningServer) -> None:
+    running.api.create_build()
+    agents = FakeAgent(running.api), FakeAgent(running.api)
+    job, other = (agent.accept(agent.next_job()) for agent in agents)
+    plane = running.plane
+    assert not is_known_writer(plane, job.id, job.token)
+    assert job.start().status == other.start().status == 200
+    assert is_known_writer(plane, job.id, job.token)
+    assert not is_known_writer(plane, job.id, other.token)
+    foreign = FakeJob(running.api, {**other.assignment, "id": job.id})
+    assert foreign.chunk(1, 0, b"foreign").status == 403
+    assert job.chunk(1, 0, b"own").status == 200
+    assert job.finish().status == 200
+    assert not is_known_writer(plane, job.id, job.token)
+    assert job.chunk(2, 3, b"late").status == 422
 
 
 def test_a_log_can_be_followed_while_it_grows(running: RunningServer) -> None:

@@ -233,7 +233,7 @@ async def verify_program(plane: ControlPlane, token: str) -> Reader:
         VerificationError: `access.unknown_token`.
     """
     digest = digest_token(token)
-    row = await plane.database.read(lambda tx: account_store.find_token(tx, digest, "api"))
+    row = await plane.database.look(lambda tx: account_store.find_token(tx, digest, "api"))
     if row is None:  # 1
         raise unknown_token("API")
     return Reader("token", digest, row["description"], scopes_of_text(row["scopes"]))

@@ -65,7 +65,7 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
         raise MalformedInput("log.limit", f"the log would reach {end} bytes; the limit is {limit} (max_log_bytes)")
     held = is_known_writer(plane, job_id, token)
     if not held:
-        job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+        job = await plane.database.look(lambda tx: verify_job_token(tx, job_id, token))
         if job["state"] == JobState.ACCEPTED:
             raise job_not_running(job["state"])
         held = JobState(job["state"]) in HELD
@@ -80,14 +80,17 @@ async def append_log(plane: ControlPlane, job_id: str, token: str, *, sequence: 
         if not held:
             plane.log_states.drop(job_id)
     try:
-        await asyncio.to_thread(plane.logs.write, job_id, start, data)
         size, packing = len(data), plane.logs.packing
         if plane.database.is_shared:
+            await asyncio.to_thread(plane.logs.write, job_id, start, data)
             await plane.database.write_apart(
                 lambda tx: insert_shared_chunk(tx, job_id, sequence, start, size, packing=packing)
             )
         else:
-            await plane.database.write(lambda tx: insert_chunk(tx, job_id, sequence, start, size, packing=packing))
+            await plane.database.write_after(
+                lambda: plane.logs.write(job_id, start, data),
+                lambda tx: insert_chunk(tx, job_id, sequence, start, size, packing=packing),
+            )
     except BaseException:  # (whatever it was: a claim that stays would keep the log from ever being closed)
         state.give_up(sequence)
         plane.events.publish(log_topic(job_id))
@@ -146,7 +149,7 @@ async def read_log(plane: ControlPlane, job_id: str, start: int, wait_seconds: f
     deadline = asyncio.get_running_loop().time() + wait_seconds
     with plane.events.listen(log_topic(job_id)) as event:
         while True:
-            job = await plane.database.read(lambda tx: find_job(tx, job_id))
+            job = await plane.database.look(lambda tx: find_job(tx, job_id))
             ended = job is None or job["finished_at"] is not None
             available = await _available(plane, job, job_id)
             if available > start:

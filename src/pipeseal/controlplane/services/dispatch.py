@@ -19,6 +19,8 @@ from pipeseal.controlplane.store.jobs import ReadyJob
 
 # What a held ping or a stream hears when the same agent asked again on another connection.
 SUPERSEDED = ""
+# What it hears when there is nothing to say: no job is called so.
+_NO_NEWS = "-"
 
 # Agents alike in priority and tags wait in one line: (negative priority, tags).
 Line: TypeAlias = tuple[int, Tags]
@@ -99,6 +101,30 @@ class _Offer(NamedTuple):
 
 def _nobody(_news: Iterable[object]) -> None:
     """There are no other servers."""
+
+
+async def wait_for_news(future: asyncio.Future[str | None], gone: asyncio.Future[None], until: float) -> bool:
+    """Wait for what an agent is told; False when it is told nothing, since it is time to answer or it hung up.
+
+    On the future itself, so that an agent that waits hears in the next turn of the event loop.
+
+    Parameters:
+        future: of `Dispatcher.wait`; the caller leaves when there was nothing.
+        gone: done when the agent has hung up.
+        until: by the event loop's clock.
+    """
+
+    def give_up(_gone: object = None) -> None:
+        if not future.done():
+            future.set_result(_NO_NEWS)
+
+    timer = asyncio.get_running_loop().call_at(until, give_up)
+    gone.add_done_callback(give_up)
+    try:
+        return await future != _NO_NEWS and not gone.done()
+    finally:
+        timer.cancel()
+        gone.remove_done_callback(give_up)
 
 
 class Dispatcher:

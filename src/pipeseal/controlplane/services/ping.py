@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pipeseal.agentapi.messages import PingJob, PingResponse
-from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session
+from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session, wait_for_news
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import end_abandoned_job
 
@@ -41,11 +41,11 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
             continue
         future = plane.dispatcher.wait(session, accepts_jobs=may_work)
         try:
-            await asyncio.wait((future, gone), timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
+            is_told = await wait_for_news(future, gone, deadline)
         except asyncio.CancelledError:
             plane.dispatcher.leave(session, future)
             raise
-        if gone.done() or not future.done():
+        if not is_told:
             plane.dispatcher.leave(session, future)
             return pause(session) if session.paused else PingResponse()
         job_id = future.result()

@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from pipeseal.agentapi.messages import PingResponse
 from pipeseal.controlplane.domain.job import JobState
-from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session
+from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session, wait_for_news
 from pipeseal.controlplane.services.ping import assign, find_news, pause
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import jobs as job_store
@@ -105,11 +105,11 @@ async def stream_pings(
             lapse = told_at + plane.settings.offer_timeout - loop.time()
             seconds = _LOOK_AGAIN_SECONDS if told is None else max(lapse, 0.0) + 0.05
             try:
-                await asyncio.wait((future, gone), timeout=seconds, return_when="FIRST_COMPLETED")
+                is_told = await wait_for_news(future, gone, loop.time() + seconds)
             except asyncio.CancelledError:
                 plane.dispatcher.leave(session, future)
                 raise
-            if gone.done() or not future.done():
+            if not is_told:
                 plane.dispatcher.leave(session, future)
                 if gone.done() or _is_silent(plane, session):
                     return

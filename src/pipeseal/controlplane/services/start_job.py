@@ -29,6 +29,9 @@ async def start_job(plane: ControlPlane, job_id: str, token: str) -> None:
             case JobState.ACCEPTED:
                 job_store.start_job(tx, job_id, now=now)
                 note_progress(tx, plane, job["build_id"], now=now)
+                digest = job["token_digest"]
+                # Before whatever a later transaction has to say of this job.
+                tx.after_commit(lambda: plane.events.call(lambda: plane.log_states.begin(job_id, digest)))
             case JobState.RUNNING:
                 pass
             case JobState.CANCELING | JobState.TIMING_OUT if job["started_at"] is None:
@@ -53,7 +56,7 @@ async def job_state(plane: ControlPlane, job_id: str, token: str) -> JobStateMes
         VerificationError: `access.other_job`; `access.unknown_token`: the job was taken from this agent, which must
             stop it.
     """
-    job = await plane.database.read(lambda tx: verify_job_token(tx, job_id, token))
+    job = await plane.database.look(lambda tx: verify_job_token(tx, job_id, token))
     session = plane.sessions.get(job["agent_id"] or "")
     if session is not None and session.job_id == job_id:
         session.job_seen_at = plane.steady()

@@ -139,6 +139,27 @@ class Database(ABC):
         """`submit`, awaited."""
         return await asyncio.wrap_future(self.submit(function))
 
+    async def write_after(self, prepare: Callable[[], object], function: Callable[[Transaction], T]) -> T:
+        """Do something slow in a thread, and then `write`: from there, so that nobody is woken in between.
+
+        Parameters:
+            prepare: what comes first; when it raises, nothing is written.
+        """
+        written: Future[T] = Future()
+
+        def start() -> None:
+            if not written.set_running_or_notify_cancel():
+                return  # nobody waits any more
+            try:
+                prepare()
+            except BaseException as error:  # (whatever it is belongs to the caller, not to this thread)
+                written.set_exception(error)
+            else:
+                self.submit(function).add_done_callback(lambda done: _hand_on(done, written))
+
+        asyncio.get_running_loop().run_in_executor(None, start)
+        return await asyncio.wrap_future(written)
+
     async def write_apart(self, function: Callable[[Transaction], T]) -> T:
         """Run a writing transaction that need not stand in line with the others.
 
@@ -155,6 +176,14 @@ class Database(ABC):
     async def read(self, function: Callable[[Transaction], T]) -> T:
         """Run a reading transaction in a reader thread, on one snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, function)
+
+    async def look(self, function: Callable[[Transaction], T]) -> T:
+        """`read`, of very few rows that are found by their keys.
+
+        An engine that has such rows at hand reads them at once: to hand that over to a thread, and to hear of it,
+        takes several times as long, of this thread's time too.
+        """
+        return await self.read(function)
 
     def close(self) -> None:
         """Finish what is queued, then stop the threads and close the connections."""
@@ -211,6 +240,15 @@ def _deliver(group: Sequence[Request]) -> None:
             request.future.set_exception(request.error)
         else:
             request.future.set_result(request.result)
+
+
+def _hand_on(done: Future[T], waiting: Future[T]) -> None:
+    """Give what became of one future to another that is known to be waited for, or was."""
+    error = done.exception()
+    if error is not None:
+        waiting.set_exception(error)
+    else:
+        waiting.set_result(done.result())
 
 
 def store_error(reason: str) -> Unavailable:

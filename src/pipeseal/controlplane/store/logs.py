@@ -244,6 +244,15 @@ class LogStates:
         known.merge(state)
         return known
 
+    def begin(self, job_id: str, token_digest: str) -> None:
+        """A job has just begun, so nothing of its log is there yet, and nothing need be read to know that.
+
+        Parameters:
+            token_digest: of the agent that has it.
+        """
+        if not self._is_shared:
+            self.keep(job_id, LogState()).token_digest = token_digest
+
     def _drop_oldest(self) -> None:
         """Make room: nobody tells this server of logs that end at another one."""
         idle = [job_id for job_id, state in self._states.items() if not state.in_flight]

@@ -109,6 +109,10 @@ class SqliteDatabase(Database):
         finally:
             connection.execute("COMMIT")
 
+    async def look(self, function: Callable[[Transaction], T]) -> T:
+        """`read_now`: a reader never waits for the writer (WAL), and a row by its key is a page or two away."""
+        return self.read_now(function)
+
     def _close_connections(self) -> None:
         for connection in self._reader_connections:
             connection.close()
