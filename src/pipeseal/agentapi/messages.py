@@ -53,6 +53,7 @@ class RegisterResponse(Message):
     heartbeat_interval: int
     meta_data: list[str] = []
     endpoint: Any = msgspec.UNSET
+    pipeseal_extensions: list[str] = []
 
 
 class PingJob(Message):
