@@ -21,6 +21,7 @@ from urllib.parse import quote
 from pipeseal.clock import Clock
 from pipeseal.controlplane.http.serve import Server, listen, url_of
 from pipeseal.controlplane.services.plane import ControlPlane, Settings, open_plane
+from pipeseal.tracing.spans import Tracing
 
 ORGANIZATION = "local"
 QUICK = Settings(ping_hold=2.0, sweep_interval=0.05)
@@ -156,12 +157,19 @@ def running_server(
     database_url: str = "",
     object_store: str = "",
     tokens: Path | None = None,
+    tracing: Tracing | None = None,
 ) -> Iterator[RunningServer]:
     """A control plane in a thread, on a free port of loopback."""
     database_url = database_url or os.environ.get("PIPESEAL_SERVER_DATABASE_URL", "")
     listener = listen("127.0.0.1:0")
     plane = open_plane(
-        folder, settings, clock=clock, steady=steady, database_url=database_url, object_store=object_store
+        folder,
+        settings,
+        clock=clock,
+        steady=steady,
+        database_url=database_url,
+        object_store=object_store,
+        tracing=tracing,
     )
     plane.url = url_of(listener)
     ready = threading.Event()
@@ -186,9 +194,16 @@ class ServerProcess:
     # What Python runs in the command's place.
     program: tuple[str, ...] = ("-c", "from pipeseal.cli import main; main()")
 
-    def __init__(self, folder: Path, *options: str, tokens: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        tokens: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.tokens = tokens
+        self.environment = None if environment is None else {**os.environ, **environment}
         self.options = options
         self._port = 0
         self.process: subprocess.Popen[str] | None = None
@@ -204,7 +219,9 @@ class ServerProcess:
             str(self.folder),
         ]
         command += ["--listen", f"127.0.0.1:{self._port}", "--sweep-interval", "0.1", *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL, env=self.environment
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("Listening on http://"), line

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pipeseal.agent.environment import is_protected
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.tracing import hook_facts, span_of, trace_variables
 
 _SHELLS = {"sh", "bash", "dash", "ksh", "zsh", "ash"}
 # Variables that a shell changes by itself: never a hook's doing.
@@ -83,6 +84,11 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
     Raises:
         PhaseFailed: it ended with another status than 0, which becomes the job's.
     """
+    with span_of(session.trace, f"hook {hook.name}", hook_facts(hook.scope, hook.plugin)):
+        _run(session, hook, extra or {})
+
+
+def _run(session: JobSession, hook: Hook, extra: Mapping[str, str]) -> None:
     session.log.header(f"Running {hook.title} hook")
     shown = hook.path
     if shown.is_relative_to(session.directory):
@@ -91,14 +97,14 @@ def run_hook(session: JobSession, hook: Hook, extra: Mapping[str, str] | None = 
     interpreter = shell_of(hook.path)
     if interpreter is not None and session.hooks_shell:
         interpreter = shlex.split(session.hooks_shell)
-    before = {**session.environment, **(extra or {})}
+    before = {**session.environment, **extra, **trace_variables(session.trace)}
     if interpreter is None:
         facts = {
             "BUILDKITE_HOOK_PHASE": hook.name,
             "BUILDKITE_HOOK_PATH": str(hook.path),
             "BUILDKITE_HOOK_SCOPE": hook.scope,
         }
-        ended = session.run([str(hook.path)], extra={**(extra or {}), **facts})
+        ended = session.run([str(hook.path)], extra={**extra, **facts})
         after = None
     else:
         after = session.scratch / "hook-environment"

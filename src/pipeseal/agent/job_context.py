@@ -15,6 +15,7 @@ from pipeseal.agent.settings import AgentSettings
 from pipeseal.agent.trust import Trust
 from pipeseal.agentapi.messages import Refusal
 from pipeseal.clock import Clock
+from pipeseal.tracing.spans import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class JobContext:
         clock: the time.
         ledger: where starts are written down; None for an agent that verifies nothing.
         guardian: cleans up when the agent dies without a word.
+        tracing: where spans go; None for nowhere.
     """
 
     settings: AgentSettings
@@ -40,6 +42,7 @@ class JobContext:
     ledger: Ledger | None
     guardian: Guardian | None = None
     decisions: DecisionLog | None = None
+    tracing: Tracing | None = None
 
 
 class JobOutcome(NamedTuple):

@@ -19,6 +19,7 @@ from pipeseal.agent.job_client import JobClient
 from pipeseal.agent.pool import open_pool
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.tracing import traced
 from pipeseal.errors import PipesealError, escape_control
 
 PATHS = "BUILDKITE_ARTIFACT_PATHS"
@@ -70,7 +71,7 @@ def keep_artifacts(
     own_client = JobClient(
         client.endpoint,
         client.token,
-        transport=open_pool(client.endpoint, user_agent=user_agent()),
+        transport=traced(open_pool(client.endpoint, user_agent=user_agent()), session.trace),
         stop=stop,
         on_failure=lambda name, error, delay: session.log.comment(f"{name}: {error}; trying again in {delay:.0f} s"),
     )

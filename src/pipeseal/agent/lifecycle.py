@@ -27,6 +27,7 @@ from pipeseal.agent.processes import Ended
 from pipeseal.agent.secrets import fetch_secrets
 from pipeseal.agent.session import JobSession, PhaseFailed
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.tracing import span_of
 from pipeseal.pipeline.steps import Secret
 from pipeseal.policy.proof import Execution
 from pipeseal.policy.rules import NO_LIMITS, Limits
@@ -81,6 +82,17 @@ LIFECYCLE: tuple[Stage, ...] = (
     Stage("artifact", "post-artifact", (AGENT, REPOSITORY, PLUGIN), Runs.WITH_ARTIFACTS),
     Stage("teardown", "pre-exit", (AGENT, REPOSITORY, PLUGIN), Runs.ALWAYS),
 )
+
+
+# What a trace calls the actions.
+_SPANS = {
+    "FETCH_SECRETS": "secrets",
+    "FETCH_PLUGINS": "plugins",
+    "CHECKOUT": "checkout",
+    "FIND_VENDORED_PLUGINS": "vendored plugins",
+    "COMMAND": "command",
+    "KEEP_ARTIFACTS": "artifacts",
+}
 
 
 class JobWork(NamedTuple):
@@ -169,12 +181,33 @@ class Lifecycle:
             try:
                 action = self._actions.get(stage.does)
                 if action is not None:
-                    action(stage)
+                    self._act(action, stage)
                 else:
                     self._run_hooks(stage.does, stage.scopes)
             except (PhaseFailed, OSError) as error:
                 self._note(stage, error if isinstance(error, PhaseFailed) else PhaseFailed(f"{stage.phase}: {error}"))
         return self._ended()
+
+    def _act(self, action: Callable[[Stage], None], stage: Stage) -> None:
+        trace = self._session.trace
+        if trace is None or not self._has_work(stage):
+            action(stage)
+            return
+        with span_of(trace, _SPANS[stage.does]) as span:
+            action(stage)
+            if stage.does == "COMMAND" and self._command_ended is not None:
+                span.end(self._command_ended.status)
+
+    def _has_work(self, stage: Stage) -> bool:
+        """Whether an action has anything to do: a span of nothing tells nothing."""
+        match stage.does:
+            case "FETCH_SECRETS":
+                return bool(self._work.secrets)
+            case "FETCH_PLUGINS":
+                return bool(self._work.plugins)
+            case "FIND_VENDORED_PLUGINS":
+                return any(plugin.place.is_vendored for plugin in self._plugins)
+        return True
 
     def _is_due(self, stage: Stage) -> bool:
         match stage.runs:

@@ -168,6 +168,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("git-fetch-flags", "text", "Flags of git fetch.", "GIT_FETCH_FLAGS", "-v --prune"),
     Option("git-checkout-flags", "text", "Flags of git checkout.", "GIT_CHECKOUT_FLAGS", "-f"),
     Option("git-clean-flags", "text", "Flags of git clean.", "GIT_CLEAN_FLAGS", "-ffxdq"),
+    # --- traces of its jobs
+    Option("tracing-backend", "text", "opentelemetry: send traces of jobs to a collector.", "TRACING_BACKEND", ""),
+    Option("tracing-service-name", "text", "What they call this agent.", "TRACING_SERVICE_NAME", ""),
+    Option(
+        "tracing-propagate-traceparent",
+        "flag",
+        "Put them into the trace that the server names.",
+        "TRACING_PROPAGATE_TRACEPARENT",
+        False,
+    ),
     # --- its own log
     Option("log-format", "text", "text or json.", "LOG_FORMAT", "text"),
     Option("no-color", "flag", "No colours.", "AGENT_NO_COLOR", False),
@@ -190,8 +200,7 @@ NOT_SUPPORTED = frozenset(
         "metrics-datadog-host", "ping-mode", "profile", "signal-grace-period-seconds", "tags-from-ec2-meta-data",
         "tags-from-ec2-meta-data-paths", "tags-from-ec2-tags",
         "tags-from-ecs-meta-data", "tags-from-gcp-labels", "tags-from-gcp-meta-data",
-        "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines", "tracing-backend",
-        "tracing-propagate-traceparent", "tracing-service-name", "wait-for-ec2-meta-data-timeout",
+        "tags-from-gcp-meta-data-paths", "tags-from-host", "timestamp-lines", "wait-for-ec2-meta-data-timeout",
         "wait-for-ec2-tags-timeout", "wait-for-ecs-meta-data-timeout", "wait-for-gcp-labels-timeout",
         "write-job-logs-to-stdout",
     }

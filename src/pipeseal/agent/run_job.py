@@ -40,6 +40,7 @@ from pipeseal.agent.plan import JobPlan, plan_job
 from pipeseal.agent.processes import Cancellation, Ended, Why
 from pipeseal.agent.scratch import Scratch
 from pipeseal.agent.session import JobSession, PhaseFailed
+from pipeseal.agent.tracing import JobTrace, span_of, traced
 from pipeseal.agent.trust import describe
 from pipeseal.agentapi.job import Job, parse_job
 from pipeseal.agentapi.messages import Decision, FinishRequest, Refusal
@@ -73,6 +74,7 @@ class JobRun:
         folder: the agent's own name, which folders are called by.
         log: the agent's log.
         last_job: the agent disconnects after this job, and says so.
+        trace: of this job; None where nobody wants traces.
         tells: the server asked to be told what the policy makes of jobs.
     """
 
@@ -88,6 +90,7 @@ class JobRun:
         folder: str,
         log: AgentLog,
         last_job: bool,
+        trace: JobTrace | None = None,
         tells: bool = False,
     ) -> None:
         self._data = data
@@ -99,6 +102,7 @@ class JobRun:
         self._folder = folder
         self._log = log
         self._last_job = last_job
+        self._trace = trace
         self._tells = tells
         self._told: Decision | msgspec.UnsetType = msgspec.UNSET
         settings = context.settings
@@ -128,11 +132,13 @@ class JobRun:
                     "job.other", f"asked for job {self.job_id}, and the server answered with job {other}"
                 )
             session_client = self._session_client
+            if self._trace is not None:
+                self._trace.accept(job.traceparent)
             # Here, since a server can send a token that is none.
             self.client = JobClient(
                 session_client.endpoint,
                 job.token or session_client.token,
-                transport=session_client.transport,
+                transport=traced(session_client.transport, self._trace),
                 stop=threading.Event(),
                 on_failure=self._report_failure,
             )
@@ -149,6 +155,8 @@ class JobRun:
             outcome, failed_chunks = self._with_log(job, client, Announcement(announce))
         except NotStarted as error:
             self._log.error(f"Could not start the job: {error}", job=self.job_id, code=error.cause.code)
+            if self._trace is not None:
+                self._trace.finish(self.outcome, self.exit_status, error.cause.code)
             return
         finally:
             self._cancellation.close()
@@ -187,7 +195,8 @@ class JobRun:
 
     def _judge_and_run(self, job: Job, client: JobClient, log: JobLog, announcement: Announcement) -> JobOutcome:
         settings = self._context.settings
-        decision = self._decide(job, log, announcement)
+        with span_of(self._trace, "decide"):
+            decision = self._decide(job, log, announcement)
         if decision is None:
             return JobOutcome(Ended(-1), "agent_refused", self._blind)
         if decision.log:
@@ -242,8 +251,10 @@ class JobRun:
             environment = plan.environment
             files = write_job_files(plan, scratch.folder)
             now = self._context.clock.now()
-            started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
-            announcement.wait()
+            with span_of(self._trace, "claim"):
+                started = claim_job(decision, plan, ledger, job_id=self.job_id, agent=self._agent_name, now=now)
+            with span_of(self._trace, "announce"):
+                announcement.wait()
             asked = {**self._context.base, **files, **access_variables(environment.values)}
             ask_pre_bootstrap(settings, asked, self._log, job=self.job_id, cancellation=self._cancellation)
         except NotStarted:
@@ -287,6 +298,7 @@ class JobRun:
             redacted_patterns=settings.redacted_vars,
             hooks_shell=settings.hooks_shell,
             git=GitConfig(settings.git_config_file, settings.git_protocols),
+            trace=self._trace,
         )
         self._session = session
         warn_of_unknown_checkout(decision.checkout, log)
@@ -379,6 +391,8 @@ class JobRun:
             tags=context.settings.own_tags,
         )
         decision = evaluate(job, verification, local)
+        if self._trace is not None:
+            self._trace.tell_decision(decision)
         if isinstance(decision, Refused):
             announcement.wait()
             self._note(decision, job)
@@ -451,6 +465,8 @@ class JobRun:
             client.finish_job(self.job_id, request)
         except PipesealError as error:
             self._log.warn(f"Could not report the end of the job: {error}", job=self.job_id, code=error.code)
+        if self._trace is not None:
+            self._trace.finish(self.outcome, self.exit_status, outcome.refusal.code if outcome.refusal else "")
         how = outcome.ended.signal_name or f"status {outcome.ended.status}"
         self._log.info("Finished job", job=self.job_id, exit=how)
 

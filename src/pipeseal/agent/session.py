@@ -12,6 +12,7 @@ from pipeseal.agent.joblog import JobLog
 from pipeseal.agent.processes import Cancellation, Ended, run_process
 from pipeseal.agent.redaction import find_secrets
 from pipeseal.agent.scratch import Scratch
+from pipeseal.agent.tracing import JobTrace, trace_variables
 from pipeseal.repository.git_config import GitConfig
 
 
@@ -47,6 +48,7 @@ class JobSession:
         redacted_patterns: names of variables whose values are hidden in the log.
         hooks_shell: runs hooks that are written for a shell; empty for the one each names.
         git: what the operator configures of git; None for its defaults.
+        trace: of the job; None where nobody wants traces.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class JobSession:
         redacted_patterns: Sequence[str],
         hooks_shell: str = "",
         git: GitConfig | None = None,
+        trace: JobTrace | None = None,
     ) -> None:
         self.environment: Mapping[str, str] = {"TERM": "xterm-256color", **environment} if terminal else environment
         self._lock = threading.Lock()
@@ -70,6 +73,7 @@ class JobSession:
         self.terminal = terminal
         self.hooks_shell = hooks_shell
         self.git = git or GitConfig()
+        self.trace = trace
         self._redacted_patterns = tuple(redacted_patterns)
         self._scratch = scratch
         self._told_short: set[str] = set()
@@ -120,7 +124,7 @@ class JobSession:
         Raises:
             PhaseFailed: it could not be started.
         """
-        environment = {**self.environment, **(extra or {})}
+        environment = {**self.environment, **(extra or {}), **trace_variables(self.trace)}
         under_terminal = self.terminal if terminal is None else terminal
         try:
             return run_process(

@@ -28,6 +28,7 @@ _CHOICES = {
     "git-commit-verification": ("", "warn", "strict"),
     "git-sparse-checkout-mode": ("cone", "no-cone"),
     "git-mirror-checkout-mode": ("reference", "dissociate"),
+    "tracing-backend": ("", "opentelemetry"),
 }
 
 
@@ -120,6 +121,9 @@ class AgentSettings:
     git_fetch_flags: str
     git_checkout_flags: str
     git_clean_flags: str
+    tracing_backend: str
+    tracing_service_name: str
+    tracing_propagate_traceparent: bool
     log_format: str
     no_color: bool
     config_file: Path | None = None

@@ -25,6 +25,7 @@ from pipeseal.agent.trust import Trust
 from pipeseal.agent.worker import Worker
 from pipeseal.clock import Clock, SystemClock
 from pipeseal.errors import PipesealError
+from pipeseal.tracing.spans import Tracing
 
 # A worker's blocking calls at one time: ping, heartbeat, job state, the job itself, and one to spare.
 THREADS_PER_WORKER = 5
@@ -41,6 +42,7 @@ class Supervisor:
         log: the agent's log.
         ledger: where starts of jobs are written down; None for an agent that verifies nothing. Closed at the end.
         environment: the process's environment.
+        tracing: where spans of jobs go; None for nowhere.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         clock: Clock | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._trust = trust
@@ -59,6 +62,7 @@ class Supervisor:
         self._ledger = ledger
         self._environment = environment
         self._clock = clock or SystemClock()
+        self._tracing = tracing
         self._workers: list[Worker] = []
         self._idle_since: dict[int, float] = {}
         self._signals = 0
@@ -95,6 +99,7 @@ class Supervisor:
             ledger=self._ledger,
             guardian=guardian,
             decisions=decisions,
+            tracing=self._tracing,
         )
         self._workers = [
             Worker(

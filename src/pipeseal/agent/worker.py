@@ -28,6 +28,7 @@ from pipeseal.agent.pool import open_pool
 from pipeseal.agent.processes import Why
 from pipeseal.agent.run_job import JobRun
 from pipeseal.agent.settings import AgentSettings
+from pipeseal.agent.tracing import JobTrace
 from pipeseal.agentapi.messages import DECISIONS, PingResponse, RegisterRequest, RegisterResponse
 from pipeseal.clock import Clock, render_timestamp
 from pipeseal.errors import PipesealError, Unavailable
@@ -274,18 +275,20 @@ class Worker:
 
     async def _take(self, session: AgentClient, job_id: str, registration: RegisterResponse) -> bool:
         """Accept a job and run it to its end; False if it could not be accepted."""
+        trace = self._begin_trace(job_id, registration)
         try:
             data = await self._call(session.accept_job, job_id)
         except PipesealError as error:
             self._log.warn(f"Could not accept job {job_id}: {error}", code=error.code)
             await self._sleep(_jitter(registration.ping_interval))
             return False
-        await self._run(data, job_id, session, registration)
+        await self._run(data, job_id, session, registration, trace)
         return True
 
     async def _run_acquired(self, session: AgentClient, pings: AgentClient, registration: RegisterResponse) -> int:
         """Run the one job that this agent was started for; the exit status."""
         job_id = self._settings.acquire_job
+        trace = self._begin_trace(job_id, registration)
         try:
             check_identifier(job_id, "the job to acquire")
             self._log.info("Acquiring the job", job=job_id)
@@ -294,13 +297,32 @@ class Worker:
             status = error.status if isinstance(error, Unavailable) else None
             self._log.error(f"Could not acquire job {job_id}: {error}", code=error.code)
             return {422: REJECTED, 423: LOCKED}.get(status or 0, 1)
-        run = await self._run(data, job_id, session, registration)
+        run = await self._run(data, job_id, session, registration, trace)
         await self._while_paused(pings, registration.ping_interval)
         if not self._settings.reflect_exit_status:
             return 0
         return run.exit_status if 0 <= run.exit_status <= 255 else 1
 
-    async def _run(self, data: bytes, job_id: str, session: AgentClient, registration: RegisterResponse) -> JobRun:
+    def _begin_trace(self, job_id: str, registration: RegisterResponse) -> JobTrace | None:
+        """The trace of a job that this worker was told of; None where nobody wants traces."""
+        if self._context.tracing is None:
+            return None
+        return JobTrace(
+            self._context.tracing,
+            job_id,
+            agent_id=registration.id,
+            agent_name=self._name_for_jobs(registration.name),
+            joins=self._settings.tracing_propagate_traceparent,
+        )
+
+    async def _run(
+        self,
+        data: bytes,
+        job_id: str,
+        session: AgentClient,
+        registration: RegisterResponse,
+        trace: JobTrace | None,
+    ) -> JobRun:
         """Run a job to its end."""
         run = JobRun(
             data,
@@ -312,6 +334,7 @@ class Worker:
             folder=self._folder,
             log=self._log,
             last_job=self._settings.disconnect_after_job,
+            trace=trace,
             tells=DECISIONS in registration.pipeseal_extensions and not self._settings.no_decision_reporting,
         )
         self._become("busy")

@@ -45,6 +45,7 @@ class Job:
         log_bytes: the log's size from which the server does not want more, above zero.
         runnable_at: when the job could first have run, RFC 3339; empty when not said.
         priority: the server's own ordering.
+        traceparent: which trace the job belongs to, as the server says; may be anything.
         ambiguity: why the text can be read in two ways, one sentence; empty when it cannot.
     """
 
@@ -59,6 +60,7 @@ class Job:
     log_bytes: int = DEFAULT_LOG_BYTES
     runnable_at: str = ""
     priority: int = 0
+    traceparent: str = ""
     ambiguity: str = ""
 
 
@@ -102,6 +104,7 @@ def parse_job(data: bytes, *, source: str = "<job>", limits: Limits = JOB_LIMITS
         log_bytes=_within(document.get("log_max_size_bytes"), DEFAULT_LOG_BYTES, 2**63),
         runnable_at=document.get("runnable_at") or "",
         priority=document.get("priority") or 0,
+        traceparent=document.get("traceparent") or "",
         ambiguity=ambiguity,
     )
 

@@ -182,6 +182,7 @@ class JobAssignment(Message):
     """The job as the server sends it in answer to accept (the server's side of `job.Job`).
 
     `chunks_max_size_bytes` must be above zero. `env` values are text. `step` is the stored command step, generic.
+    `traceparent` says which trace the job belongs to, where the server sends traces.
     """
 
     id: str
@@ -195,3 +196,4 @@ class JobAssignment(Message):
     matrix_permutation: dict[str, str] | None = None
     runnable_at: str = ""
     priority: int = 0
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeseal.agent.ledger.ledger import Ledger
     from pipeseal.agent.settings import AgentSettings
     from pipeseal.policy.settings import VerificationSettings
+    from pipeseal.tracing.export import OtlpTracing
 
 
 def _flag(option: Option) -> click.Option:
@@ -67,8 +68,29 @@ def run(config: str | None, **given: Any) -> None:
 
     from pipeseal.agent.supervisor import Supervisor
 
-    supervisor = Supervisor(settings, trust, log, ledger, environment=dict(os.environ))
-    sys.exit(asyncio.run(supervisor.run()))
+    tracing = _open_tracing(settings, log)
+    supervisor = Supervisor(settings, trust, log, ledger, environment=dict(os.environ), tracing=tracing)
+    try:
+        status = asyncio.run(supervisor.run())
+    finally:
+        if tracing is not None:
+            tracing.close()
+    sys.exit(status)
+
+
+def _open_tracing(settings: AgentSettings, log: AgentLog) -> OtlpTracing | None:
+    if not settings.tracing_backend:
+        return None
+    import os
+
+    from pipeseal.tracing.open import open_tracing
+
+    return open_tracing(
+        default_name="pipeseal-agent",
+        service_name=settings.tracing_service_name,
+        environment=os.environ,
+        warn=log.warn,
+    )
 
 
 def _check_signing_key(settings: AgentSettings, log: AgentLog) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pipeseal.tracing.export import OtlpTracing
 
 
 def default_data_folder() -> Path:
@@ -107,6 +113,12 @@ def default_data_folder() -> Path:
     "--notify-network", multiple=True, help="Network they may reach though it is no open one, such as 10.1.0.0/16."
 )
 @click.option(
+    "--tracing",
+    type=click.Choice(["none", "otlp"]),
+    envvar="PIPESEAL_SERVER_TRACING",
+    help="Send traces by OTLP; OTEL_... variables say where.  [default: what OTEL_TRACES_EXPORTER says, else none]",
+)
+@click.option(
     "--log-level", type=click.Choice(["info", "warning", "error"]), default="info", help="On standard error."
 )
 def server(
@@ -142,6 +154,7 @@ def server(
     open_metrics: bool,
     notify_http: bool,
     notify_network: tuple[str, ...],
+    tracing: str | None,
     log_level: str,
 ) -> None:
     """Run a control plane: agents connect to it, builds wait in it, logs are kept by it. It is never believed.
@@ -216,8 +229,8 @@ def server(
             param_hint="--heartbeat-timeout",
         )
     folder = data or default_data_folder()
-    with bind(listen) as listener:
-        plane = open_plane(folder, settings, database_url=database_url, object_store=object_store)
+    with _open_tracing(tracing) as spans, bind(listen) as listener:
+        plane = open_plane(folder, settings, database_url=database_url, object_store=object_store, tracing=spans)
         local = url_of(listener)
         plane.url = plane.url or local
         first = make_first_link(plane)
@@ -231,6 +244,28 @@ def server(
 
         connections = ConnectionLimits(max_connections=allowed_connections(max_connections))
         Server(plane, listener, ready, connections).serve_until_stopped()
+
+
+@contextmanager
+def _open_tracing(chosen: str | None) -> Iterator[OtlpTracing | None]:
+    """Where spans go, until the server has ended; None for nowhere."""
+    import logging
+
+    from pipeseal.tracing.open import is_wanted, open_tracing
+
+    opened = None
+    if chosen == "otlp" or (chosen is None and is_wanted(os.environ)):
+        opened = open_tracing(
+            default_name="pipeseal-server",
+            service_name="",
+            environment=os.environ,
+            warn=logging.getLogger("pipeseal.server").warning,
+        )
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.close()
 
 
 def _read_secret(path: Path) -> str:

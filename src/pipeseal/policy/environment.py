@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
+from pipeseal.agentapi.traceparent import VARIABLE as TRACE_VARIABLE
 from pipeseal.errors import escape_control
 from pipeseal.policy.facts import Finding, LocalFacts
 from pipeseal.policy.forbidden import PREFIX, forbidden_reason, is_own
@@ -37,6 +38,7 @@ from pipeseal.policy.values import (
     REMOTE,
     SLUG,
     TEXT,
+    TRACE_PARENT,
     TRUE,
     URL,
     WORD,
@@ -166,6 +168,7 @@ TABLE: tuple[Row, ...] = (
     Row("BUILDKITE_UNBLOCKER_TEAMS", _INFO, TEXT, "their teams", _FILE),
     Row("BUILDKITE_CLUSTER_ID", _INFO, IDENTIFIER, "cluster of the agent"),
     Row("BUILDKITE_CLUSTER_NAME", _INFO, TEXT, "its name", _FILE),
+    Row(TRACE_VARIABLE, _INFO, TRACE_PARENT, "trace of the job; an agent that sends traces sets its own"),
     Row("BUILDKITE_COMPUTE_TYPE", _INFO, WORD, "`self-hosted` or `hosted`"),
     Row("BUILDKITE_AGENT_CACHE_STORE_URL", _INFO, URL, "a place for caches; places are the operator's", _NEVER),
     Row("BUILDKITE_GITHUB_ACTION", _INFO, WORD, "what happened to the pull request"),

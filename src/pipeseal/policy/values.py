@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pipeseal.agentapi.traceparent import LENGTH, PATTERN
+
 
 class ValueType(NamedTuple):
     """A sort of value.
@@ -102,6 +104,7 @@ REMOTE = ValueType(
     re.compile(r"(?:(?:https?|git|ssh)://)?[A-Za-z0-9_][A-Za-z0-9._~:/@%+-]*"),
     2000,
 )
+TRACE_PARENT = ValueType("trace parent", "a `traceparent` of W3C Trace Context", PATTERN, LENGTH)
 PATTERNS = ValueType("patterns", "patterns of files inside the working directory", None, 16_384, _are_inside)
 ANYTHING = ValueType("text", "text", None, 2**31, _has_no_nul)
 NOTHING = ValueType("nothing", "empty", re.compile(r""), 0)

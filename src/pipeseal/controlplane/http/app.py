@@ -90,4 +90,11 @@ def make_app(plane: ControlPlane) -> Application:
     )
     # A redirect would tell the address as this process sees it, not as a proxy in front is called.
     inner.router.redirect_slashes = False
-    return Door(QuickPing(plane, inner, PREFIX), secure=plane.url.startswith("https://"), count=plane.metrics.count)
+    door = Door(QuickPing(plane, inner, PREFIX), secure=plane.url.startswith("https://"), count=plane.metrics.count)
+    if plane.tracing is None:
+        return door
+    from pipeseal.controlplane.http.tracing import TracedRequests
+
+    traced = TracedRequests(plane.tracing, door, database="postgresql" if plane.database.is_shared else "sqlite")
+    plane.database.watch = traced.watch
+    return traced

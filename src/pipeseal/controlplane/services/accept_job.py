@@ -271,7 +271,7 @@ def _facts(plane: ControlPlane, rows: _Rows, step: CommandStep, holder: _Holder)
 
 
 def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) -> JobAssignment:
-    job, holder = rows.job, _Holder(session.id, session.name, session.tags)
+    job, holder, traces = rows.job, _Holder(session.id, session.name, session.tags), plane.build_traces
     return JobAssignment(
         id=job["id"],
         state=JobState.ACCEPTED.value,
@@ -283,4 +283,5 @@ def _assignment(plane: ControlPlane, rows: _Rows, session: Session, token: str) 
         matrix_permutation=_permutation(job),
         runnable_at=render_timestamp((job["runnable_at"] or job["created_at"]) / 1_000_000),
         priority=job["priority"],
+        traceparent=msgspec.UNSET if traces is None else traces.traceparent(job["build_id"], job["id"]),
     )

@@ -84,6 +84,9 @@ def advance_build(
     if ready:
         tx.after_commit(lambda: plane.events.call(lambda: plane.dispatcher.add_all(ready)))
     tx.after_commit(lambda: plane.events.publish(build_topic(build_id)))
+    traces = plane.build_traces
+    if traces is not None:
+        tx.after_commit(lambda: traces.tell_later(build_id, now))
 
 
 def _state(tx: Transaction, build: Row, states: list[tuple[JobState, bool, int]]) -> BuildState:

@@ -99,7 +99,7 @@ def _read(tx: Transaction) -> str:
         waiting[_queue(row["agent_rules"])] += row["n"]
     refused: Counter[str] = Counter()
     for row in tx.all("SELECT refusal FROM jobs WHERE refusal IS NOT NULL"):
-        refused[_code(row["refusal"])] += 1
+        refused[known_code(row["refusal"])] += 1
     agents = {
         "paused" if row["paused"] else "ready": row["n"]
         for row in tx.all("SELECT paused, count(*) AS n FROM agents WHERE state = 'connected' GROUP BY paused")
@@ -133,7 +133,7 @@ class _Refusal(msgspec.Struct):
     code: str = ""
 
 
-def _code(refusal: str) -> str:
+def known_code(refusal: str) -> str:
     """The code of a refusal, if it is one that there is: an agent's word is free text otherwise."""
     from pipeseal.errors.codes import find_code
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from pipeseal.agentapi.routes import Token
 from pipeseal.clock import Clock, SystemClock
@@ -33,6 +33,10 @@ from pipeseal.controlplane.store.log_objects import LogObjects
 from pipeseal.controlplane.store.logs import LogStates, LogStore
 from pipeseal.controlplane.store.objects import ObjectStore, open_object_store
 from pipeseal.errors import ConfigurationError
+from pipeseal.tracing.spans import Tracing
+
+if TYPE_CHECKING:
+    from pipeseal.controlplane.services.build_traces import BuildTraces
 
 DATABASE_FILE = "control-plane.sqlite"
 REGISTRATION_FILE = "agent-token"
@@ -99,6 +103,7 @@ class ControlPlane:
         clock: Clock,
         steady: Callable[[], float],
         randomness: Callable[[int], bytes],
+        tracing: Tracing | None = None,
     ) -> None:
         self.folder = folder
         self.database = database
@@ -120,6 +125,12 @@ class ControlPlane:
         self.known_rate = Rate(settings.limits.max_requests_per_minute)
         self.anonymous_rate = Rate(settings.limits.max_anonymous_requests_per_minute)
         self.metrics = Metrics(self)
+        self.tracing = tracing
+        self.build_traces: BuildTraces | None = None
+        if tracing is not None:
+            from pipeseal.controlplane.services.build_traces import BuildTraces
+
+            self.build_traces = BuildTraces(tracing, self)
         self.organization_id = ""
         self.registration_digests: dict[str, str] = {}
         self._lock = lock
@@ -169,6 +180,7 @@ def open_plane(
     clock: Clock | None = None,
     steady: Callable[[], float] | None = None,
     randomness: Callable[[int], bytes] = os.urandom,
+    tracing: Tracing | None = None,
 ) -> ControlPlane:
     """Open the data folder; on the first run make the database, the secret and the two tokens.
 
@@ -180,6 +192,7 @@ def open_plane(
         clock: tells the time.
         steady: seconds that nobody can put forward or back; of the computer, or of `clock` when that is given.
         randomness: gives random bytes.
+        tracing: where spans go; None for nowhere.
 
     Raises:
         ConfigurationError: `server.data`, the folder cannot be used, or another server uses it.
@@ -210,6 +223,7 @@ def open_plane(
             clock=clock,
             steady=steady,
             randomness=randomness,
+            tracing=tracing,
         )
         undo.pop_all()
     return plane

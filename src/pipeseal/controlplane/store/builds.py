@@ -98,6 +98,13 @@ def get_build(tx: Transaction, build_id: str) -> Row:
     return row
 
 
+def slug_of(tx: Transaction, pipeline_id: str) -> str:
+    """The slug of a pipeline that is known to be there."""
+    row = tx.one("SELECT slug FROM pipelines WHERE id = :id", id=pipeline_id)
+    assert row is not None
+    return str(row["slug"])
+
+
 @dataclass(frozen=True, slots=True)
 class BuildSearch:
     """Which builds are looked for. An empty tuple, or None, lets every build pass.

@@ -17,12 +17,12 @@ import asyncio
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from sqlite3 import Row
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pipeseal.errors import ConfigurationError, Unavailable
 
@@ -86,6 +86,19 @@ class Request:
         self.error: BaseException | None = None
 
 
+class Watch(Protocol):
+    """Awaits transactions for whoever asked for them, and notes how long they take."""
+
+    async def __call__(self, kind: str, function: Callable[..., Any], result: Awaitable[T]) -> T:
+        """Await `result`.
+
+        Parameters:
+            kind: `read` or `write`.
+            function: what the transaction does.
+        """
+        ...
+
+
 class Database(ABC):
     """A database with one writer thread and a few reader threads.
 
@@ -105,6 +118,8 @@ class Database(ABC):
         # Called in the writer thread after a commit that failed, and may have been kept all the same: whoever
         # remembers what stands in the database looks again.
         self.on_doubt: Callable[[], None] = lambda: None
+        # None: nobody wants to know.
+        self.watch: Watch | None = None
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -137,7 +152,7 @@ class Database(ABC):
 
     async def write(self, function: Callable[[Transaction], T]) -> T:
         """`submit`, awaited."""
-        return await asyncio.wrap_future(self.submit(function))
+        return await self._watched("write", function, asyncio.wrap_future(self.submit(function)))
 
     async def write_after(self, prepare: Callable[[], object], function: Callable[[Transaction], T]) -> T:
         """Do something slow in a thread, and then `write`: from there, so that nobody is woken in between.
@@ -175,7 +190,11 @@ class Database(ABC):
 
     async def read(self, function: Callable[[Transaction], T]) -> T:
         """Run a reading transaction in a reader thread, on one snapshot."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, function)
+        result = asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, function)
+        return await self._watched("read", function, result)
+
+    def _watched(self, kind: str, function: Callable[..., Any], result: Awaitable[T]) -> Awaitable[T]:
+        return result if self.watch is None else self.watch(kind, function, result)
 
     async def look(self, function: Callable[[Transaction], T]) -> T:
         """`read`, of very few rows that are found by their keys.

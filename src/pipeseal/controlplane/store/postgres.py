@@ -182,7 +182,8 @@ class PostgresDatabase(Database):
             Unavailable: `server.store`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._in_pool, "BEGIN", function)
+        result = loop.run_in_executor(self._readers, self._in_pool, "BEGIN", function)
+        return await self._watched("write", function, result)
 
     def _in_pool(self, begin: str, function: Callable[[Transaction], T]) -> T:
         """Run a transaction that may be repeated, on a connection of the pool."""

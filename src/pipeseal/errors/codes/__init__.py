@@ -20,6 +20,7 @@ from pipeseal.errors.codes import (
     signer,
     signing,
     sources,
+    tracing,
 )
 from pipeseal.errors.codes.row import Code
 
@@ -40,6 +41,7 @@ CODES: tuple[Code, ...] = (
     *people.ROWS,
     *builds.ROWS,
     *commands.ROWS,
+    *tracing.ROWS,
 )
 
 _BY_CODE: dict[str, Code] = {row.code: row for row in CODES}
