@@ -1,5 +1,7 @@
 """Build the documentation as a site of plain HTML files that need no network, no JavaScript and no server.
 
+JavaScript, where it is allowed, adds a search, which needs neither of the others.
+
 `make docs` (`python -m docs.build_site`) writes build/site; it says what is wrong with links, anchors, pictures or
 pages, and exits with 1 then.
 
@@ -23,12 +25,15 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from docs.console import OutputFirst, read_console
+from docs.search_index import read_sections, render_index
 from docs.sequence import UnknownLine, draw_sequence
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 # Pages that lie where people look for them in a repository.
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+# The mark of the web pages is the site's too.
+ICON = ROOT / "src" / "pipeseal" / "controlplane" / "web" / "icon.svg"
 TEMPLATE = """\
 <!doctype html>
 <html lang="en">
@@ -36,8 +41,20 @@ TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
+<link rel="icon" href="{root}icon.svg">
 <link rel="stylesheet" href="{root}site.css">
-<header><a href="{root}index.html">Pipeseal</a> <a class="to-menu" href="#site.pages">Pages</a></header>
+<script src="{root}search.js" defer></script>
+<header>
+<a href="{root}index.html">Pipeseal</a> <a class="to-menu" href="#site.pages">Pages</a>
+<form id="site.search" role="search" hidden>
+<input type="search" aria-label="Search these pages" aria-keyshortcuts="/" placeholder="Search ( / )">
+</form>
+</header>
+<section id="site.found" aria-label="Found" hidden>
+<p role="status"></p>
+<ol></ol>
+<p><label><input type="checkbox" checked> The key / begins a search</label></p>
+</section>
 <main>
 {body}</main>
 <nav class="menu" id="site.pages" aria-label="Pages">
@@ -86,8 +103,18 @@ def build_site(root: Path, site: Path) -> list[str]:
         pages[source] = _read_page(markdown, source, path.read_text(encoding="utf-8"), problems)
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
-    (site / "site.css").write_text((DOCS / "site.css").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("site.css", "search.js"):
+        shutil.copyfile(DOCS / name, site / name)
+    shutil.copyfile(ICON, site / "icon.svg")
     groups = _navigation(pages, problems)
+    first = [page for page in pages.values() if page.source == PurePosixPath("docs/index.md")]
+    ordered = {page.source: page for page in (*first, *(page for _, members in groups for page in members))} | pages
+    sections = [
+        section
+        for page in ordered.values()
+        for section in read_sections(page.tokens, target=str(page.target), title=page.title)
+    ]
+    (site / "search-index.js").write_text(render_index(sections), encoding="utf-8")
     for page in pages.values():
         _lead_links(root, site, page, pages, problems)
         body = _render(markdown, page, problems)

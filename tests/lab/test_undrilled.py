@@ -12,11 +12,13 @@ import pytest
 from pipeseal.errors.codes import CODES
 from pipeseal.lab import undrilled
 from pipeseal.lab.attacks import GROUPS, SCENARIOS
-from pipeseal.lab.undrilled import UNDRILLED, Standing
+from pipeseal.lab.scenario import Scenario
+from pipeseal.lab.undrilled import UNDRILLED, Standing, Undrilled
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT.parent / "shared" / "reference" / "attacks.json"
 PAGE = ROOT / "docs" / "security" / "attacks.md"
+ALL: tuple[Scenario | Undrilled, ...] = (*SCENARIOS, *UNDRILLED)
 # Where what is called refused is shown to be.
 SHOWN_BY = {
     "I03": "tests/agent/test_artifacts_transfer.py::test_bytes_go_nowhere_the_operator_did_not_choose",
@@ -38,13 +40,13 @@ def test_both_tables_are_the_catalogue() -> None:
             pytest.fail(f"{CATALOGUE} is missing (PIPESEAL_REQUIRE_PEERS=1 demands it)", pytrace=False)
         pytest.skip(f"the catalogue is not beside the checkout ({CATALOGUE})")
     rows = json.loads(CATALOGUE.read_text("utf-8"))
-    ours = sorted([*SCENARIOS, *UNDRILLED], key=lambda one: one.id)
-    assert [(one.id, one.actors) for one in ours] == [(row["id"], tuple(row["actor"])) for row in rows]
+    ours = sorted((one.id, one.actors) for one in ALL)
+    assert ours == [(row["id"], tuple(row["actor"])) for row in rows]
 
 
 def test_every_attack_has_a_section_on_the_page() -> None:
     sections = re.findall(r"^### ([A-Z]\d\d): ", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert sections == sorted(one.id for one in (*SCENARIOS, *UNDRILLED))
+    assert sections == sorted(one.id for one in ALL)
     assert len(sections) == 194
 
 
@@ -66,7 +68,7 @@ def test_what_is_called_refused_is_shown_to_be() -> None:
 
 @pytest.mark.parametrize("name", ["CLAIMS", "SUBJECT_CLAIM", "AWS_SESSION_TAGS", "AUDIENCE", "LIFETIME"])
 def test_claims_of_a_token_are_no_variables_of_the_server(name: str) -> None:
-    from tests.policy.test_attacks import document, refused, with_env
+    from tests.policy.honest import document, refused, with_env
 
     found = refused(with_env(document("bound"), **{f"BUILDKITE_OIDC_TOKEN_{name}": "everything"}))
     assert found.code == "environment.unknown"
