@@ -54,7 +54,7 @@ def look_at_refused(stage: Stage) -> None:
     with stage.owner() as owner:
         page = owner.visit(path)
         expect(page.locator(".step")).to_contain_text("refused")
-        page.get_by_role("link", name="deploy").click()
+        page.locator(".step").get_by_text("deploy", exact=True).click()
         expect(page.locator(".job-facts")).to_contain_text("refused")
         expect(page.locator(".job-body")).to_contain_text("signature.missing")
         expect(page.get_by_text("Nothing was run.", exact=True)).to_be_visible()

@@ -19,9 +19,9 @@ from pipeseal.controlplane.http.pages import load_assets
 pytestmark = pytest.mark.peer("chromium")
 
 ORIGIN = "http://page.test"
-FEED = """async ([chunks, onlyLines]) => {
+FEED = """async ([chunks, codes]) => {
   const { LogParser } = await import("/web/log/parse.js");
-  const parser = new LogParser();
+  const parser = new LogParser({ codes });
   for (const chunk of chunks) parser.feed(Uint8Array.from(atob(chunk), (one) => one.charCodeAt(0)));
   parser.end();
   const rows = Array.from({ length: parser.count }, (_, row) => row);
@@ -52,9 +52,9 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def parse(page: Page, *chunks: bytes) -> dict[str, Any]:
+def parse(page: Page, *chunks: bytes, codes: bool = False) -> dict[str, Any]:
     sent = [base64.b64encode(chunk).decode() for chunk in chunks]
-    found: dict[str, Any] = json.loads(page.evaluate(FEED, [sent, True]))
+    found: dict[str, Any] = json.loads(page.evaluate(FEED, [sent, codes]))
     return found
 
 
@@ -150,6 +150,39 @@ def test_lines_are_what_a_terminal_shows(page: Page, data: bytes, lines: list[An
         assert parse(page, *(data[at : at + 1] for at in range(len(data))))["lines"] == lines
 
 
+SHOWN: list[tuple[str, bytes, list[Any]]] = [
+    (
+        "colour",
+        b"a\x1b[31mred\n",
+        [{"text": "a␛[31mred", "runs": [[1, 6, {"token": True}], [6, 9, {"fg": 1}]]}],
+    ),
+    ("carriage return", b"10%\r20%\n", [{"text": "10%␍20%", "runs": [[3, 4, {"token": True}]]}]),
+    ("up", b"one\n\x1b[Atwo\n", ["one", {"text": "␛[Atwo", "runs": [[0, 3, {"token": True}]]}]),
+    (
+        "link that would run script",
+        b"\x1b]8;;javascript:alert(1)\x07x\n",
+        [{"text": "␛]8;;javascript:alert(1)␇x", "runs": [[0, 25, {"token": True}]]}],
+    ),
+    (
+        "what takes no room",
+        "a\u200bb\U000e0041\n".encode(),
+        [{"text": "a[U+200B]b[U+E0041]", "runs": [[1, 9, {"token": True}], [10, 19, {"token": True}]]}],
+    ),
+    ("one that never ends", b"a\x1b[31", [{"text": "a␛[31", "runs": [[1, 5, {"token": True}]]}]),
+    (
+        "a long one",
+        b"\x1b]1337;File=:" + b"A" * 1000 + b"\x07\n",
+        [{"text": "␛]1337;File=:" + "A" * 187 + "…", "runs": [[0, 201, {"token": True}]]}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "lines"), [case[1:] for case in SHOWN], ids=[case[0] for case in SHOWN])
+def test_codes_are_shown_when_they_are_asked_for(page: Page, data: bytes, lines: list[Any]) -> None:
+    assert parse(page, data, codes=True)["lines"] == lines
+    assert parse(page, *(data[at : at + 1] for at in range(len(data))), codes=True)["lines"] == lines
+
+
 def test_groups_and_times(page: Page) -> None:
     log = b"".join(
         (
@@ -184,7 +217,9 @@ def test_what_is_too_long_for_a_sequence_is_read_over(page: Page) -> None:
 
 
 def test_lines_that_were_put_away_are_as_they_were(page: Page) -> None:
-    pieces, lines, times = [], [], []
+    pieces: list[str] = []
+    lines: list[Any] = []
+    times: list[int | None] = []
     for number in range(3000):
         text = f"line {number} é😀" if number % 7 == 0 else f"line {number}"
         styled = number % 3 == 0
@@ -235,6 +270,7 @@ PIECES = st.one_of(
             b"text",
             "😀".encode(),
             "\u202e".encode(),
+            "\u200b\ufe0f\ufeff\U000e0041".encode(),
             b"--- g\n",
             b"^^^ +++\n",
             b"\t",
@@ -248,16 +284,27 @@ PIECES = st.one_of(
 FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+# What takes no room at all, where a reader asked to see it.
+UNSEEN = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u180b-\u180f\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(PIECES, max_size=25), st.lists(st.integers(0, 200), max_size=6))
+@given(st.lists(PIECES, max_size=25), st.lists(st.integers(0, 200), max_size=6), st.booleans())
 def test_whatever_comes_is_text_and_the_same_however_it_is_cut(
-    page: Page, pieces: list[bytes], cuts: list[int]
+    page: Page, pieces: list[bytes], cuts: list[int], codes: bool
 ) -> None:
     data = b"".join(pieces)
-    found = parse(page, data)
+    found = parse(page, data, codes=codes)
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    assert parse(page, *(data[start:end] for start, end in pairwise(places))) == found
+    assert parse(page, *(data[start:end] for start, end in pairwise(places)), codes=codes) == found
     assert len(found["lines"]) <= data.count(b"\n") + 1
+    if codes:
+        shown = "".join(text_of(line) for line in found["lines"])
+        # Nothing that takes no room is left in, and nothing is left out, but of what is cut short.
+        assert not UNSEEN.search(shown), shown
+        assert "…" in shown or shown.count("␛") == data.decode(errors="replace").count("\x1b")
     for line in found["lines"]:
         text = text_of(line)
         assert not FORBIDDEN.search(text), text
@@ -304,3 +351,85 @@ def test_every_colour_can_be_read_on_every_ground(page: Page) -> None:
     for name in ("base.css", "log/log.css"):
         page.add_style_tag(content=load_assets()[name].content.decode())
     assert page.evaluate(LOOK) == {}
+
+
+CALL = "async ([module, name, ...given]) => (await import(module))[name](...given)"
+NAMES = {"rocket": "🚀", "+1": "👍", "100": "💯", "package": "📦"}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([*(f":{name}:" for name in NAMES), ":", "rocket", "<b>"]), st.text(max_size=5))
+    )
+)
+def test_known_names_become_characters_and_all_else_stays(page: Page, pieces: list[str]) -> None:
+    text = "".join(pieces).encode("utf-8", "ignore").decode()
+    wanted = re.sub(r":(rocket|\+1|100|package):", lambda found: NAMES[found[1]], text)
+    # Another name of the list that came about by chance would need another colon.
+    if set(re.findall(r":([\w+-]+)(?=:)", text)) <= {*NAMES, "b", "rocketrocket"}:
+        assert page.evaluate(CALL, ["/web/log/emoji.js", "withEmoji", text]) == wanted
+
+
+@pytest.mark.parametrize("text", [":constructor:", ":__proto__:", "10:20:30", ":rocket", "::", ":nobody-knows:"])
+def test_names_that_are_not_in_the_list_stay(page: Page, text: str) -> None:
+    assert page.evaluate(CALL, ["/web/log/emoji.js", "withEmoji", text]) == text
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(["`", "```", "~~~", "\n", "    ", "text", "<script>", "](x)", "[a](b)"]), max_size=30),
+    st.text(alphabet="`[]()<>\\*_ab \n:!", max_size=30),
+)
+def test_lines_in_markdown_cannot_end_their_block(page: Page, pieces: list[str], name: str) -> None:
+    text = "".join(pieces)
+    made = page.evaluate(CALL, ["/web/log/marked.js", "markdown", text, name, "https://ci.test/a#L1"])
+    head, empty, opening, *inside, closing, last = made.split("\n")
+    assert "\n".join(inside) == text
+    assert (empty, last) == ("", "")
+    assert re.fullmatch(r"`{3,}text", opening)
+    assert closing == opening.removesuffix("text")
+    # https://spec.commonmark.org/0.31.2/#fenced-code-blocks: as long, or longer, ends it.
+    assert not [line for line in inside if re.fullmatch(rf" {{0,3}}{closing}`*[ \t]*", line)]
+    said = re.fullmatch(r"\[(.*)\]\(<https://ci[.]test/a#L1>\), as the server has it:", head)
+    assert said
+    assert not re.search(r"[\\`\[\]<>*_]", re.sub(r"\\.", "", said[1]))
+
+
+SLICES = """async ([bytes, piece]) => {
+  const { loadLog } = await import("/web/log/load.js");
+  globalThis.fetch = async (_, { headers: { Range: range } }) => {
+    const [, start, end] = /bytes=(\\d+)-(\\d+)/.exec(range).map(Number);
+    const stop = Math.min(bytes, end + 1);
+    return new Response(new Uint8Array(stop - start).fill(10), {
+      status: 206, headers: { "Content-Range": `bytes ${start}-${stop - 1}/${bytes}` },
+    });
+  };
+  let turns = 0;
+  let taken = 0;
+  let largest = 0;
+  const real = scheduler.yield.bind(scheduler);
+  scheduler.yield = () => (turns++, real());
+  const job = { finished_at: "x", log_bytes: bytes, raw_log_url: "http://page.test/raw" };
+  const read = await loadLog(job, {
+    signal: new AbortController().signal, onproblem: () => {},
+    take: (bytes) => {
+      taken += bytes.length;
+      largest = Math.max(largest, bytes.length);
+      for (const begun = performance.now(); performance.now() - begun < piece; );
+      return true;
+    },
+  });
+  return { turns, taken, largest, read };
+}"""
+
+
+def test_page_gets_its_turn_while_a_log_is_read(page: Page) -> None:
+    pieces = 200
+    told = page.evaluate(SLICES, [pieces * (32 << 10), 5])
+    assert told["taken"] == told["read"]["bytes"] == pieces * (32 << 10)
+    assert told["read"]["ended"] is True
+    assert told["largest"] <= 32 << 10
+    # Each piece takes 5 ms and more; after 12 ms at most the page has its turn.
+    assert told["turns"] >= pieces // 4
+    page.goto(ORIGIN + "/")

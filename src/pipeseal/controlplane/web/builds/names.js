@@ -1,9 +1,10 @@
 // What jobs are called and where their pages are.
+import { withEmoji } from "../log/emoji.js";
 import { stateOf } from "../marks.js";
 
 /** The name of a job's step, for people. */
 export function stepName(job) {
-  if (job.label) return job.label;
+  if (job.label) return withEmoji(job.label);
   if (job.type === "waiter") return "wait";
   if (job.type === "manual") return job.prompt || "blocked until somebody unblocks it";
   const command = Array.isArray(job.command) ? job.command.join(" && ") : (job.command ?? "");

@@ -1,9 +1,11 @@
 // The lines of a log as elements: groups with headings, in them blocks of lines. A block's lines are elements when the
 // block is near what is looked at; of short logs all of them are, so that the browser's own search finds everything.
 import { h } from "../dom.js";
-import { dress, PLAIN } from "./style.js";
+import { withEmoji } from "./emoji.js";
 import { artifactLink, picture } from "./embedded.js";
 import { breathe, TURN_MILLISECONDS } from "./load.js";
+import { dress, PLAIN } from "./style.js";
+import { spent } from "./times.js";
 
 export const BLOCK = 500;
 // Logs with more lines have elements only for what is near.
@@ -18,12 +20,15 @@ const OUTPUT = /^Running (commands?|script)\b/;
  * @param box the element that scrolls.
  * @param parser a `LogParser`.
  * @param context for links to artifacts; see `embedded.js`.
+ * @param choices which groups the reader wants open: a `GroupChoices`.
  */
 export class LogLines {
-  constructor(box, parser, context) {
+  constructor(box, parser, context, choices) {
     this.box = box;
     this.parser = parser;
     this.context = context;
+    this.choices = choices;
+    this.gaps = new Map();
     this.sections = [];
     this.blocks = new Map();
     this.isLive = false;
@@ -74,10 +79,10 @@ export class LogLines {
         "button",
         { class: "plain group-button", type: "button", "aria-expanded": "false", onclick: () => this.toggle(section) },
         h("span", { class: "group-mark", "aria-hidden": "true" }),
-        h("span", { class: group.kind === "~~~" ? "muted" : null }, group.title),
+        h("span", { class: group.kind === "~~~" ? "muted" : null }, withEmoji(group.title)),
       );
-      const heading = h("h3", { class: "group-head", "data-n": row + 1 }, section.button, section.time);
-      this.box.append(h("section", { class: "group", "aria-label": group.title.slice(0, 100) }, heading, body));
+      section.head = h("h3", { class: "group-head", "data-n": row + 1 }, section.button, section.time);
+      this.box.append(h("section", { class: "group", "aria-label": withEmoji(group.title).slice(0, 100) }, section.head, body));
     } else this.box.append(body);
     this.sections.push(section);
   }
@@ -111,11 +116,14 @@ export class LogLines {
           if (block.isMounted) this.refresh(block, dirty);
         }
     }
-    const next = this.sections[section.at + 1];
-    if (section.time && next) {
-      const spent = parser.time(next.group.row) - parser.time(section.group.row);
-      if (spent >= 0) section.time.textContent = spent < 60_000 ? `${(spent / 1000).toFixed(1)}s` : `${Math.floor(spent / 60_000)}m ${Math.round((spent % 60_000) / 1000)}s`;
-    }
+    this.drawTime(section);
+  }
+
+  /** How long a group took; the last one, until its last line while it runs. */
+  drawTime(section) {
+    if (!section.time) return;
+    const text = spent(this.parser, section.group.row, this.sections[section.at + 1]?.group.row ?? null);
+    if (section.time.textContent !== text) section.time.textContent = text;
   }
 
   addBlock(section, start, end) {
@@ -211,8 +219,9 @@ export class LogLines {
     const element = document.createElement("div");
     element.className = row >= this.selected[0] && row <= this.selected[1] ? "l on" : "l";
     element.setAttribute("data-n", row + 1);
-    if (this.stamp !== null) element.setAttribute("data-t", this.stamp(this.parser.time(row), row));
-    if (content === null) element.hidden = true;
+    if (this.stamp !== null) element.setAttribute("data-t", this.stamp(row));
+    if (this.gaps.size > 0 && this.gaps.has(row)) drawGap(element, content, this.gaps.get(row), this.context);
+    else if (content === null) element.hidden = true;
     else if (typeof content === "string") element.textContent = content;
     else drawRuns(element, content, this.context);
     return element;
@@ -244,8 +253,8 @@ export class LogLines {
   /** Open whatever hides a line, and make its element; returns it. */
   reveal(row) {
     const section = this.sectionOf(row);
-    if (row === section.start - 1) return section.button.parentElement;
-    if (!section.isOpen) this.toggle(section);
+    if (row === section.start - 1) return section.head;
+    if (!section.isOpen) this.open(section, true);
     const block = this.blockOf(row);
     if (block === null) return null;
     this.mount(block);
@@ -256,6 +265,12 @@ export class LogLines {
 
   /** Open or close a group because the reader wants it so. */
   toggle(section, wanted = !section.isOpen) {
+    this.choices.set(section.at, wanted);
+    this.open(section, wanted);
+  }
+
+  /** Open or close a group, and leave it so. */
+  open(section, wanted) {
     section.chosen = true;
     this.setOpen(section, wanted);
   }
@@ -264,7 +279,8 @@ export class LogLines {
   toggleAll() {
     const groups = this.sections.filter((section) => section.group !== null);
     const wanted = !groups.some((section) => section.isOpen);
-    for (const section of groups) this.toggle(section, wanted);
+    this.choices.setAll(wanted);
+    for (const section of groups) this.open(section, wanted);
     return wanted;
   }
 
@@ -288,6 +304,11 @@ export class LogLines {
     for (const section of groups) {
       if (section.chosen) continue;
       const { group } = section;
+      const said = this.choices.of(section.at);
+      if (said !== undefined) {
+        this.open(section, said);
+        continue;
+      }
       const isOutput = group.kind === "~~~" && OUTPUT.test(group.title);
       const isLast = (this.isLive && section === last) || (!hasOpen && section === lastPlain);
       this.setOpen(section, group.opened || isOutput || isLast);
@@ -303,10 +324,18 @@ export class LogLines {
     }
   }
 
+  /** Draw parts that never came as such; see `gaps.js`. */
+  drawGaps(gaps) {
+    if (gaps.size === 0) return;
+    this.gaps = gaps;
+    this.redraw();
+  }
+
   /** Mark lines `from` to `to`; none, when `to` is less. */
   select(from, to) {
     const [oldFrom, oldTo] = this.selected;
     this.selected = [from, to];
+    for (const section of this.sections) section.head?.classList.toggle("on", section.start - 1 >= from && section.start - 1 <= to);
     for (const block of this.blocks.values()) {
       if (!block.isMounted) continue;
       for (let row = Math.max(oldFrom, block.start); row <= Math.min(oldTo, block.end - 1); row++)
@@ -321,6 +350,15 @@ export class LogLines {
     this.isClosed = true;
     this.watcher.disconnect();
   }
+}
+
+/** A line of a gap: what fills it up has no place on the page, and is neither copied nor read out. */
+function drawGap(element, content, { isNotice, blanks }, context) {
+  if (isNotice) element.classList.add("gap");
+  const line = typeof content === "string" ? { text: content, runs: [] } : (content ?? { text: "", runs: [] });
+  if (blanks > 0) element.append(h("span", { class: "gap-blanks", hidden: true }, line.text.slice(0, blanks)));
+  const left = line.runs.map(([start, end, style]) => [Math.max(0, start - blanks), end - blanks, style]);
+  drawRuns(element, { text: line.text.slice(blanks), runs: left.filter(([, end]) => end > 0) }, context);
 }
 
 function drawRuns(element, { text, runs }, context) {

@@ -4,6 +4,7 @@
 // links (OSC 8, OSC 1339), images (OSC 1338, OSC 1337), times (APC bk;t= and bk;dt=). Whatever else a terminal would
 // do is dropped, and what turns the direction of text shows as its name. Where codes are to be shown, nothing but line
 // feeds and colours is done, and everything that does not show by itself stands there as a token.
+import { NOTICE } from "./gaps.js";
 import { LineStore, PAGE } from "./store.js";
 import { imageStyle, linkStyle, PLAIN, sgr, TOKEN } from "./style.js";
 
@@ -51,6 +52,8 @@ export class LogParser {
     this.tail = [""];
     this.tailTimes = [Number.NaN];
     this.groups = [];
+    // Lines that may stand for parts which never reached the server; see `gaps.js`.
+    this.notices = [];
     // The first line that is not as it was when `takeChange` was last asked.
     this.dirty = 0;
     this.bytes = 0;
@@ -324,6 +327,11 @@ export class LogParser {
   finish(row) {
     const text = this.text(row);
     const first = text.charCodeAt(0);
+    if (first === 0x5b) {
+      const notice = NOTICE.exec(text);
+      if (notice && this.notices.length < MAX_GROUPS) this.notices.push({ row, bytes: Number(notice[1]) });
+      return;
+    }
     if (first !== 0x2d && first !== 0x2b && first !== 0x7e && first !== 0x5e) return;
     if (REOPEN.test(text)) {
       this.tail[row - this.store.count] = null;
