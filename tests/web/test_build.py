@@ -85,24 +85,196 @@ def test_what_is_folded_has_no_elements_and_is_found(stage: Stage) -> None:
     with stage.owner() as owner:
         page = owner.visit(path)
         expect(page.locator(".step")).to_have_count(5)
-        expect(page.get_by_role("button", name="tests (4)")).to_have_attribute("aria-expanded", "false")
-        page.get_by_role("button", name="tests (4)").click()
-        page.get_by_role("button", name="test (2)").click()
-        expect(page.get_by_role("button", name="test (2)")).to_be_focused()
+        expect(page.get_by_role("treeitem", name="tests (4)")).to_have_attribute("aria-expanded", "false")
+        page.get_by_role("treeitem", name="tests (4)").click()
+        page.get_by_role("treeitem", name="test (2)").click()
+        expect(page.get_by_role("treeitem", name="test (2)")).to_be_focused()
         expect(page.locator(".step")).to_have_count(9)
         page.keyboard.press("g")
         expect(page.locator(".step")).to_have_count(5)
         page.keyboard.press("s")
         page.keyboard.type("PY3.11")
-        expect(page.get_by_role("link", name="test py3.11")).to_be_visible()
+        expect(page.get_by_role("treeitem", name="test py3.11")).to_be_visible()
         expect(page.locator(".steps-count")).to_contain_text("1 of 7 jobs")
         assert "q=PY3.11" in page.url
         page.reload()
-        expect(page.get_by_role("link", name="test py3.11")).to_be_visible()
+        expect(page.get_by_role("treeitem", name="test py3.11")).to_be_visible()
         page.get_by_role("button", name="Clear the filter").click()
         expect(page.locator(".steps-count")).to_have_text("7 jobs")
         page.get_by_label("Order of steps").select_option("state")
         expect(page.locator(".step")).to_have_count(7)
+
+
+def test_steps_are_a_tree_that_arrows_move_in(stage: Stage) -> None:
+    path, build, _ = stage.build(STEPS)
+    with stage.owner() as owner:
+        page = owner.visit(path)
+        tree = page.get_by_role("tree", name="Steps")
+        item = tree.get_by_role("treeitem")
+        expect(item).to_have_count(5)
+        # One stop of the Tab key: the first step.
+        page.get_by_label("Order of steps").focus()
+        page.keyboard.press("Tab")
+        expect(item.nth(0)).to_be_focused()
+        expect(item.nth(0)).to_have_accessible_name(re.compile("lint.*waiting for an agent"))
+        page.keyboard.press("ArrowDown")
+        group = tree.get_by_role("treeitem", name="tests (4)")
+        expect(group).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        expect(group).to_have_attribute("aria-expanded", "true")
+        page.keyboard.press("ArrowRight")
+        step = tree.get_by_role("treeitem", name="test (2)")
+        expect(step).to_be_focused()
+        for name, value in (("aria-level", "2"), ("aria-posinset", "1"), ("aria-setsize", "2")):
+            expect(step).to_have_attribute(name, value)
+        page.keyboard.press(" ")
+        expect(step).to_have_attribute("aria-expanded", "true")
+        page.keyboard.press("ArrowDown")
+        expect(tree.get_by_role("treeitem", name="py3.10")).to_be_focused()
+        page.keyboard.press("ArrowLeft")
+        expect(step).to_be_focused()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        expect(group).to_be_focused()
+        page.keyboard.press("ArrowLeft")
+        expect(group).to_have_attribute("aria-expanded", "false")
+        page.keyboard.press("End")
+        expect(tree.get_by_role("treeitem", name="publish")).to_be_focused()
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/jobs/{find_job(build, 'lint')['id']}")
+        expect(tree.get_by_role("treeitem", name="lint")).to_have_attribute("aria-current", "page")
+        check_accessible(page)
+
+
+def test_on_a_phone_the_step_that_is_shown_is_in_sight_among_many(stage: Stage) -> None:
+    names = "".join(f"  - {{label: step {number}, key: k{number}, command: make}}\n" for number in range(400))
+    path, build, _ = stage.build(f"steps:\n{names}")
+    job = f"{path}/jobs/{find_job(build, 'k350')['id']}"
+    with stage.owner(viewport={"width": 390, "height": 800}) as owner:
+        page = owner.visit(job)
+        current = page.locator(".step-row[aria-current]")
+        toggle = page.get_by_role("button", name="351 of 400 step 350")
+        expect(current).to_be_hidden()
+        toggle.click()
+        expect(toggle).to_have_attribute("aria-expanded", "true")
+        expect(current).to_be_in_viewport()
+        toggle.click()
+        expect(current).to_be_hidden()
+        page.get_by_role("link", name="Next step").click()
+        expect(page.get_by_role("heading", name="step 351")).to_be_visible()
+        page.get_by_role("link", name="Step before").click()
+        expect(page.get_by_role("heading", name="step 350")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        expect(page.locator(".steps-here")).to_be_hidden()
+        owner.visit(job)
+        expect(current).to_be_in_viewport()
+
+
+def test_what_did_not_run_says_so_in_words_and_why(stage: Stage) -> None:
+    path, build, tag = stage.build(
+        """
+steps:
+  - {label: lint, key: lint, command: make lint}
+  - {label: docs, key: docs, command: make docs, if: "build.branch == 'other'"}
+  - {label: package, key: package, depends_on: lint, command: make package}
+  - {label: publish, key: publish, depends_on: package, command: make publish}
+"""
+    )
+    FakeAgent(stage.api, tag).run(127)
+    with stage.owner() as owner:
+        page = owner.visit(path)
+        words = page.locator(".step .state")
+        expect(words).to_have_text(["failed", "left out", "not run", "not run"])
+        page.keyboard.press("e")
+        dialog = page.get_by_role("dialog", name="Why lint did not pass")
+        expect(dialog).to_contain_text("It ended with status 127: a command was not found.")
+        check_accessible(page)
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Why?").click()
+        dialog.get_by_role("link", name="lint").click()
+        page.wait_for_url(f"**/jobs/{find_job(build, 'lint')['id']}")
+        expect(dialog).to_have_count(0)
+        page = owner.visit(f"{path}/jobs/{find_job(build, 'publish')['id']}")
+        # The step at the beginning of it, not the one in between, which did not run either.
+        reason = page.locator(".job-body .empty")
+        expect(reason).to_have_text("It did not run, because what it waits for went wrong: lint.")
+        reason.get_by_role("link", name="lint").click()
+        page.wait_for_url(f"**/jobs/{find_job(build, 'lint')['id']}")
+        page = owner.visit(path + "?view=table")
+        filters = page.get_by_role("group", name="Filter by state").get_by_role("button")
+        expect(filters).to_have_text(["all 4", "failed 1", "left out 1", "not run 2"])
+        page.get_by_role("button", name="not run 2").click()
+        expect(page.locator("tbody tr")).to_have_count(2)
+        expect(page.get_by_role("button", name="not run 2")).to_have_attribute("aria-pressed", "true")
+        page.reload()
+        expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_next_failure_is_a_key_and_a_link(stage: Stage) -> None:
+    path, build, tag = stage.build(
+        "steps:\n" + "".join(f"  - {{label: s{number}, key: s{number}, command: make}}\n" for number in range(4))
+    )
+    agent = FakeAgent(stage.api, tag)
+    for status in (0, 1, 0, 1):
+        agent.run(status)
+    first, second = (find_job(build, key)["id"] for key in ("s1", "s3"))
+    with stage.owner() as owner:
+        page = owner.visit(path)
+        page.get_by_role("link", name="2 failed").click()
+        page.wait_for_url(f"**/jobs/{first}")
+        page.get_by_role("link", name="2 failed").click()
+        page.wait_for_url(f"**/jobs/{second}")
+        page = owner.visit(path)
+        page.keyboard.press("Shift+F")
+        page.wait_for_url(f"**/jobs/{second}")
+
+
+def test_keys_are_changed_and_switched_off_by_their_reader(stage: Stage) -> None:
+    path, _, _ = stage.build(STEPS)
+    with stage.owner() as owner:
+        page = owner.visit(path)
+        search = page.get_by_label("Find a step")
+        page.keyboard.press("?")
+        sheet = page.get_by_role("dialog", name="Keys on this page")
+        for words in ("explain what went wrong", "in the list of steps: close or open a group", "close what is open"):
+            expect(sheet.get_by_role("row").filter(has_text=words)).to_have_count(1)
+        change = sheet.get_by_role("row").filter(has_text="open or close all groups").get_by_role("button")
+        change.click()
+        page.keyboard.press("j")
+        expect(sheet.get_by_role("alert")).to_contain_text("j is there already: follow the build")
+        page.keyboard.press("x")
+        expect(sheet.locator("kbd", has_text="x")).to_have_count(1)
+        expect(change).to_be_focused()
+        follow = sheet.get_by_role("row").filter(has_text="follow the build")
+        follow.get_by_role("button").click()
+        page.keyboard.press("Backspace")
+        expect(follow).to_contain_text("off")
+        check_accessible(page)
+        page.keyboard.press("Escape")
+        expect(sheet).to_have_count(0)
+        # What was changed holds on the next page too.
+        owner.visit(path)
+        page.keyboard.press("g")
+        page.keyboard.press("j")
+        expect(page.locator(".step")).to_have_count(5)
+        page.keyboard.press("x")
+        expect(page.locator(".step")).to_have_count(11)
+        assert "follow" not in page.url
+        page.keyboard.press("?")
+        sheet.get_by_label("Switch single keys off").check()
+        sheet.get_by_role("button", name="Close", exact=True).click()
+        page.keyboard.press("x")
+        page.keyboard.press("s")
+        expect(search).not_to_be_focused()
+        expect(page.locator(".step")).to_have_count(11)
+        page.get_by_role("button", name="Keyboard").click()
+        sheet.get_by_label("Switch single keys off").uncheck()
+        sheet.get_by_role("button", name="All as they were").click()
+        sheet.get_by_role("button", name="Close", exact=True).click()
+        page.keyboard.press("g")
+        expect(page.locator(".step")).to_have_count(5)
 
 
 def test_other_views_say_the_same(stage: Stage) -> None:
@@ -207,7 +379,7 @@ def test_job_runs_again_after_asking_and_its_attempts_are_there(stage: Stage) ->
         page.get_by_role("button", name="Run it again").click()
         page.wait_for_url(lambda url: "/jobs/" in url and not url.endswith(first))
         attempts = page.get_by_role("navigation", name="Attempts").get_by_role("link")
-        expect(attempts).to_have_text(["Attempt 1: failed", "Attempt 2: scheduled"])
+        expect(attempts).to_have_text(["Attempt 1: failed", "Attempt 2: waiting for an agent"])
         agent.run(0, b"second attempt\n")
         expect(attempts).to_have_text(["Attempt 1: failed", "Attempt 2: passed"])
         expect(page.locator(".l")).to_have_text(["second attempt"])
@@ -324,7 +496,7 @@ def test_thousands_of_jobs_stay_usable(stage: Stage) -> None:
         expect(page.locator(".steps-count")).to_have_text("4,000 jobs")
         expect(page.locator(".step")).to_have_count(40)
         page.get_by_label("Find a step").fill("job 39-99")
-        expect(page.get_by_role("link", name="job 39-99")).to_be_visible()
+        expect(page.get_by_role("treeitem", name="job 39-99")).to_be_visible()
         page.get_by_label("Find a step").fill("")
         page.get_by_label("Order of steps").select_option("state")
         expect(page.locator(".step")).to_have_count(300)

@@ -1,6 +1,9 @@
-// What every page has around it: the bar on top, the line at the bottom, the theme and the list of keys.
+// What every page has around it: the bar on top, the line at the bottom, and the theme.
 import { announce, h, replace } from "./dom.js";
 import { asStranger, call, may, session } from "./api.js";
+import { onKey, showKeys } from "./keys.js";
+
+export { forgetKeys, onKey } from "./keys.js";
 
 /** Draw the bar on top for whoever is signed in. */
 export async function drawFrame() {
@@ -73,64 +76,4 @@ function themeButton() {
   });
   show();
   return button;
-}
-
-// --- keys -------------------------------------------------------------------------------------------------------
-
-const keys = new Map();
-
-/** Let a key do something on the page that is shown; pages that come later start without. */
-export function onKey(key, says, act) {
-  keys.set(key, { says, act });
-}
-
-/** Forget the keys of the page that was shown. */
-export function forgetKeys() {
-  keys.clear();
-  onKey("?", "show these keys", showKeys);
-}
-
-const KEYS_OFF = "keys-off";
-
-function keysAreOff() {
-  try {
-    return localStorage.getItem(KEYS_OFF) === "yes";
-  } catch {
-    return false;
-  }
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || keysAreOff()) return;
-  if (event.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
-  const bound = keys.get(event.key);
-  if (bound) {
-    event.preventDefault();
-    bound.act();
-  }
-});
-
-function showKeys() {
-  const off = h("input", {
-    type: "checkbox",
-    checked: keysAreOff(),
-    onchange: (event) => {
-      try {
-        localStorage.setItem(KEYS_OFF, event.target.checked ? "yes" : "no");
-      } catch {
-        // Kept for this page alone, then.
-      }
-    },
-  });
-  const rows = [...keys].map(([key, { says }]) => h("tr", null, h("td", null, h("kbd", null, key)), h("td", null, says)));
-  const dialog = h(
-    "dialog",
-    { "aria-labelledby": "keys-title", onclose: () => dialog.remove() },
-    h("h2", { id: "keys-title" }, "Keys on this page"),
-    h("table", null, h("tbody", null, rows)),
-    h("label", { class: "choice" }, off, "Switch single keys off"),
-    h("p", null, h("button", { class: "primary", onclick: () => dialog.close() }, "Close")),
-  );
-  document.body.append(dialog);
-  dialog.showModal();
 }

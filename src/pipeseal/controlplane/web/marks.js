@@ -48,7 +48,7 @@ const STATES = {
   timing_out: ["timing out", "bad", "cross"],
   timed_out: ["timed out", "bad", "cross"],
   skipped: ["skipped", "quiet", "dash"],
-  broken: ["not run", "quiet", "dash"],
+  broken: ["left out", "quiet", "dash"],
   waiting_failed: ["not run", "quiet", "dash"],
   blocked_failed: ["not run", "quiet", "dash"],
   unblocked_failed: ["not run", "quiet", "dash"],
@@ -63,9 +63,17 @@ export function stateOf(job) {
   return job.state;
 }
 
+// A state that is newer than this page: its own name, and nothing about good or bad.
+const standing = (name) => STATES[name] ?? [name.replaceAll("_", " "), "unsure", "dash"];
+
+/** The word of a state. */
+export function wordOf(name) {
+  return standing(name)[0];
+}
+
 /** Mark and word of a state. */
 export function state(name, more = "") {
-  const [word, kind, shape] = STATES[name] ?? [name.replaceAll("_", " "), "unsure", "dash"];
+  const [word, kind, shape] = standing(name);
   const filled = name === "refused";
   const drawn = mark(shape, { round: kind !== "bad", dashed: kind === "quiet" });
   return h("span", { class: filled ? "state filled" : "state", dataset: { kind } }, drawn, word, more && ` ${more}`);

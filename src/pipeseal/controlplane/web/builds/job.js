@@ -1,13 +1,15 @@
 // One job: its log, files, variables, times and trust.
 import { duration, h, replace } from "../dom.js";
 import { ask, may } from "../api.js";
-import { state, stateOf } from "../marks.js";
+import { state, stateOf, wordOf } from "../marks.js";
 import { drawLog } from "../log/view.js";
 import { askRetry, isRetryable } from "./actions.js";
 import { drawAnnotations } from "./annotations.js";
 import { drawArtifacts } from "./artifacts.js";
+import { explain, reasonOf } from "./explain.js";
 import { drawForm } from "./form.js";
-import { attemptsOf, buildPath, jobName, jobPath } from "./names.js";
+import { attemptsOf, buildPath, isBad, jobName, jobPath } from "./names.js";
+import { observedLine } from "../trust/told.js";
 
 const TABS = [
   ["", "Log"],
@@ -24,24 +26,6 @@ const SPEAKERS = {
   agent: "the agent's tags",
   server: "server",
 };
-
-/** Why a job did not run, in words. */
-function reason(job) {
-  const words = {
-    canceled: "It was cancelled.",
-    expired: "No agent took it in time.",
-    broken: "It did not run: what it depends on went wrong, or its condition does not hold.",
-    waiting_failed: "It did not run: what it depends on failed.",
-    skipped: "It was skipped.",
-    waiting: "It waits for what it depends on.",
-    limited: "It waits for others of its concurrency group.",
-    limiting: "It waits for others of its concurrency group.",
-    scheduled: `It waits for an agent${job.agent_query_rules?.length ? ` with ${job.agent_query_rules.join(", ")}` : ""}.`,
-    assigned: "An agent is about to take it.",
-    accepted: "An agent took it and is about to start.",
-  }[job.state];
-  return words && job.reason ? `${words} (${job.reason})` : words;
-}
 
 export class JobPanel {
   /**
@@ -76,7 +60,12 @@ export class JobPanel {
         "div",
         { class: "row spread" },
         h("h2", { class: "job-name" }, jobName(job)),
-        h("div", { class: "row" }, may("write_builds") && isRetryable(job) && stateOf(job) !== "refused" && h("button", { type: "button", "aria-keyshortcuts": "r", onclick: () => askRetry(build, job) }, "Run again")),
+        h(
+          "div",
+          { class: "row" },
+          isBad(job) && stateOf(job) !== "refused" && h("button", { type: "button", "aria-keyshortcuts": "e", onclick: () => explain(build, [job]) }, "Why?"),
+          may("write_builds") && isRetryable(job) && stateOf(job) !== "refused" && h("button", { type: "button", "aria-keyshortcuts": "r", onclick: () => askRetry(build, job) }, "Run again"),
+        ),
       ),
       h(
         "div",
@@ -91,9 +80,10 @@ export class JobPanel {
           h(
             "nav",
             { class: "row attempts", "aria-label": "Attempts" },
-            attempts.map((one, number) => h("a", { href: jobPath(build, one, this.tab), class: "button", "aria-current": number === at ? "page" : null }, `Attempt ${number + 1}: ${stateOf(one).replaceAll("_", " ")}`)),
+            attempts.map((one, number) => h("a", { href: jobPath(build, one, this.tab), class: "button", "aria-current": number === at ? "page" : null }, `Attempt ${number + 1}: ${wordOf(stateOf(one))}`)),
           ),
       ),
+      observedLine(job, this.tab === "trust" ? null : jobPath(build, job, "trust")),
       job.type === "script" &&
         h(
           "nav",
@@ -105,12 +95,12 @@ export class JobPanel {
 
   drawBody(build, job) {
     if (job.type === "manual") return this.once(`manual ${job.state}`, () => this.drawManual(build, job));
-    if (job.type === "trigger") return this.once(`trigger ${job.state} ${job.triggered_build?.id}`, () => this.drawTrigger(job));
+    if (job.type === "trigger") return this.once(`trigger ${job.state} ${job.triggered_build?.id}`, () => this.drawTrigger(build, job));
     if (job.type !== "script") return this.once("waiter", () => replace(this.body, h("p", { class: "empty" }, "Steps behind this one wait for those before it.")));
     // A log that is on the page goes on by itself; the rest is drawn again when the job has changed.
     if (this.tab === "") {
       if (stateOf(job) === "refused") return this.once(`refused ${job.state}`, () => this.drawRefused(build, job));
-      if (!job.started_at && !job.log_bytes) return this.once(`waiting ${job.state}`, () => replace(this.body, h("p", { class: "empty" }, reason(job) ?? "There is no log yet.")));
+      if (!job.started_at && !job.log_bytes) return this.once(`waiting ${job.state}`, () => replace(this.body, h("p", { class: "empty" }, reasonOf(build, job) ?? "There is no log yet.")));
       return this.once("log", () => this.drawLogInto(this.body, job));
     }
     if (this.tab === "artifacts") return this.once(`artifacts ${job.state}`, () => drawArtifacts(this.body, build, { signal: this.signal, job }));
@@ -167,13 +157,13 @@ export class JobPanel {
   drawManual(build, job) {
     if (job.state === "blocked") return drawForm(this.body, build, job);
     const by = job.unblocked_by?.name ?? job.unblocked_by?.email;
-    replace(this.body, h("p", { class: "empty" }, job.state === "passed" ? `Unblocked${by ? ` by ${by}, the server says` : ""}.` : (reason(job) ?? "")));
+    replace(this.body, h("p", { class: "empty" }, job.state === "passed" ? `Unblocked${by ? ` by ${by}, the server says` : ""}.` : (reasonOf(build, job) ?? "")));
     return undefined;
   }
 
-  drawTrigger(job) {
+  drawTrigger(build, job) {
     const made = job.triggered_build;
-    replace(this.body, h("p", { class: "empty" }, made ? ["It started ", h("a", { href: new URL(made.web_url).pathname }, `build #${made.number}`), "."] : (reason(job) ?? "It has not started its build yet.")));
+    replace(this.body, h("p", { class: "empty" }, made ? ["It started ", h("a", { href: new URL(made.web_url).pathname }, `build #${made.number}`), "."] : (reasonOf(build, job) ?? "It has not started its build yet.")));
   }
 
   async drawEnvironment(build, job) {
@@ -206,7 +196,7 @@ export class JobPanel {
       ["Made", job.created_at, ""],
       ["Ready to run", job.runnable_at, "what it depends on had ended"],
       ["Started", job.started_at, job.agent?.name ? `by agent ${job.agent.name}` : ""],
-      ["Ended", job.finished_at, stateOf(job).replaceAll("_", " ")],
+      ["Ended", job.finished_at, wordOf(stateOf(job))],
     ].filter(([, time]) => time);
     replace(
       this.body,

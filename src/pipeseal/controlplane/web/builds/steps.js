@@ -1,4 +1,4 @@
-// The steps of a build as a list: groups, steps with several jobs, jobs. What is folded has no elements.
+// The steps of a build as a tree: groups, steps with several jobs, jobs. What is folded has no elements.
 import { duration, h, replace } from "../dom.js";
 import { state, stateOf } from "../marks.js";
 import { attemptsOf, commonName, isBad, jobName, jobPath, latestJobs, together, variant } from "./names.js";
@@ -42,16 +42,53 @@ export class StepList {
       h("option", { value: "state", selected: this.by === "state" }, "by state"),
     );
     this.count = h("p", { class: "muted steps-count", role: "status" });
-    this.list = h("ul", { class: "steps" });
+    // https://www.w3.org/WAI/ARIA/apg/patterns/treeview/: one stop of the Tab key, and arrows inside.
+    this.list = h("ul", { class: "steps", role: "tree", "aria-label": "Steps", onkeydown: (event) => this.move(event), onfocusin: (event) => this.stay(event.target) });
+    this.isScrolled = false;
     this.more = h("button", { type: "button", hidden: true, onclick: () => ((this.limit += FIRST), this.update(this.build)) });
-    this.element = h(
-      "nav",
-      { class: compact ? "build-steps compact" : "build-steps", "aria-label": "Steps" },
-      h("div", { class: "row steps-bar", role: "search", "aria-label": "Steps" }, this.words, this.only, this.order),
-      this.count,
-      this.list,
-      this.more,
-    );
+    const all = h("div", { class: "steps-all", id: "steps-all" }, h("div", { class: "row steps-bar", role: "search", "aria-label": "Steps" }, this.words, this.only, this.order), this.count, this.list, this.more);
+    this.element = h("nav", { class: compact ? "build-steps compact" : "build-steps", "aria-label": "Steps" }, compact && this.drawHere(), all);
+  }
+
+  /** On a narrow page: which step this is, and the ways to the others. */
+  drawHere() {
+    this.toggle = h("button", { type: "button", class: "grow here-toggle", "aria-expanded": "false", "aria-controls": "steps-all", onclick: () => this.open(!this.isOpened) });
+    this.before = h("a", { class: "button", rel: "prev", "aria-label": "Step before" }, "‹");
+    this.after = h("a", { class: "button", rel: "next", "aria-label": "Next step" }, "›");
+    return h("div", { class: "row steps-here" }, this.before, this.toggle, this.after);
+  }
+
+  open(isOpened) {
+    this.isOpened = isOpened;
+    this.element.classList.toggle("opened", isOpened);
+    this.toggle.setAttribute("aria-expanded", String(isOpened));
+    if (!isOpened || this.toggle.offsetParent === null) return;
+    // The list is as high as most of a phone.
+    this.toggle.scrollIntoView({ block: "start" });
+    this.scrollToCurrent();
+  }
+
+  updateHere() {
+    const jobs = latestJobs(this.build).filter((job) => job.type !== "waiter");
+    const shown = attemptsOf(this.build, this.build.jobs.find((job) => job.id === this.current) ?? jobs[0]).at(-1);
+    const at = jobs.findIndex((job) => job.id === shown?.id);
+    const told = JSON.stringify([at, jobs.length, jobs[at] && [jobName(jobs[at]), stateOf(jobs[at])]]);
+    if (told === this.toldHere) return;
+    this.toldHere = told;
+    replace(this.toggle, h("span", { class: "muted" }, `${(at + 1).toLocaleString("en")} of ${jobs.length.toLocaleString("en")}`), h("span", { class: "grow here-name" }, jobs[at] ? jobName(jobs[at]) : ""), h("span", { class: "here-mark", "aria-hidden": "true" }));
+    for (const [link, job] of [[this.before, jobs[at - 1]], [this.after, jobs[at + 1]]]) {
+      if (job) link.setAttribute("href", jobPath(this.build, job) + keptQuery());
+      else link.removeAttribute("href");
+      link.setAttribute("aria-disabled", String(!job));
+    }
+  }
+
+  /** Let the step that is shown be in sight; the page itself stays where it is. */
+  scrollToCurrent() {
+    const item = this.list.querySelector("[aria-current]");
+    if (!item || this.list.clientHeight === 0) return;
+    this.list.scrollTop = item.offsetTop - (this.list.clientHeight - item.offsetHeight) / 2;
+    this.isScrolled = true;
   }
 
   changed() {
@@ -76,17 +113,29 @@ export class StepList {
     const isFiltered = jobs.length < all.length;
     this.isFiltered = isFiltered;
     const rows = this.by === "state" ? this.rowsByState(jobs) : this.rowsInOrder(jobs);
+    // The step that is shown is among them, however many there are.
+    const at = rows.findIndex((row) => row.job?.id === this.current);
+    if (at >= this.limit && !this.isScrolled) this.limit = Math.ceil((at + 1) / FIRST) * FIRST;
     const shown = rows.slice(0, this.limit);
+    const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.row : null;
     patch(this.list, shown.map((row) => this.drawRow(row)));
+    // A row that was drawn anew keeps its focus.
+    if (focused !== null && !this.list.contains(document.activeElement)) this.drawn.get(focused)?.element.firstElementChild.focus({ preventScroll: true });
+    this.number(rows, shown);
+    if (this.compact) this.updateHere();
+    if (this.compact && !this.isScrolled) this.scrollToCurrent();
     this.more.hidden = rows.length <= this.limit;
     replace(this.more, `Show more: ${(rows.length - this.limit).toLocaleString("en")} are left`);
     const steps = all.filter((job) => job.type !== "waiter").length;
     const found = jobs.filter((job) => job.type !== "waiter").length;
     const failed = all.filter(isBad).length;
+    const told = JSON.stringify([steps, found, failed, isFiltered, failed > 0 && this.failure(1)?.id]);
+    if (told === this.toldCount) return;
+    this.toldCount = told;
     replace(
       this.count,
       isFiltered ? `${found.toLocaleString("en")} of ${count(steps, "job")}` : count(steps, "job"),
-      failed > 0 && `, ${failed} failed`,
+      failed > 0 && [", ", h("a", { href: jobPath(build, this.failure(1)), title: "Go to the next one" }, `${failed.toLocaleString("en")} failed`)],
       isFiltered && [" · ", h("button", { type: "button", class: "plain link", onclick: () => this.clear() }, "Clear the filter")],
     );
   }
@@ -116,7 +165,8 @@ export class StepList {
       .map(([, , job]) => ({ job, depth: 0 }));
   }
 
-  rowsInOrder(jobs) {
+  /** Groups, steps and jobs as they stand in the pipeline; inside of what `isOpen` says is open. */
+  rowsInOrder(jobs, isOpen = (key, inside) => this.isOpen(key, inside)) {
     const rows = [];
     for (const group of runs(jobs, (job) => job.group_key ?? "")) {
       const name = group[0].group_key;
@@ -124,7 +174,7 @@ export class StepList {
       if (name) {
         const key = `group ${name}`;
         rows.push({ fold: key, name, jobs: group, depth: 0 });
-        if (!this.isOpen(key, group)) continue;
+        if (!isOpen(key, group)) continue;
         depth = 1;
       }
       for (const step of runs(group, (job) => job.step.id)) {
@@ -134,7 +184,7 @@ export class StepList {
         }
         const key = `step ${step[0].step.id}`;
         rows.push({ fold: key, name: commonName(step), jobs: step, depth });
-        if (this.isOpen(key, step)) for (const job of step) rows.push({ job, depth: depth + 1, inner: true });
+        if (isOpen(key, step)) for (const job of step) rows.push({ job, depth: depth + 1, inner: true });
       }
     }
     return rows;
@@ -155,6 +205,7 @@ export class StepList {
     if (before?.told === told) return before.element;
     const element = row.fold ? this.drawFold(row, isOpen) : this.drawJob(row);
     element.classList.add(`depth-${row.depth}`);
+    element.firstElementChild.dataset.row = key;
     this.drawn.set(key, { told, element });
     return element;
   }
@@ -163,38 +214,99 @@ export class StepList {
     const toggle = () => {
       (this.isFiltered ? this.openedOfFound : this.opened).set(row.fold, !isOpen);
       this.update(this.build);
-      this.drawn.get(row.fold)?.element.querySelector("button")?.focus();
+      this.drawn.get(row.fold).element.firstElementChild.focus();
     };
-    return h(
-      "li",
-      { class: "step fold" },
-      h(
-        "button",
-        { type: "button", class: "plain step-fold", "aria-expanded": String(isOpen), onclick: toggle },
-        h("span", { class: "group-mark", "aria-hidden": "true" }),
-        h("span", { class: "grow" }, `${row.name} (${row.jobs.length.toLocaleString("en")})`),
-      ),
+    const item = h(
+      "button",
+      { type: "button", class: "step-row fold", role: "treeitem", "aria-expanded": String(isOpen), onclick: toggle },
+      h("span", { class: "group-mark", "aria-hidden": "true" }),
+      h("span", { class: "grow step-name" }, `${row.name} (${row.jobs.length.toLocaleString("en")})`),
       h("span", { class: "muted step-tally" }, tally(row.jobs)),
       state(together(row.jobs)),
     );
+    return h("li", { class: "step", role: "none" }, item);
   }
 
   drawJob({ job, inner }) {
-    if (job.type === "waiter") return h("li", { class: "step wait" }, h("span", null, "wait"), job.state !== "passed" && state(job.state));
+    if (job.type === "waiter") return h("li", { class: "step wait", role: "none" }, h("span", { class: "step-row", role: "treeitem" }, "wait", job.state !== "passed" && state(job.state)));
     const attempts = job.retries_count > 0 ? attemptsOf(this.build, job).length : 1;
-    return h(
-      "li",
-      { class: "step" },
-      h(
-        "a",
-        { href: jobPath(this.build, job) + keptQuery(), class: "grow step-name", "aria-current": job.id === this.current ? "page" : null },
-        inner ? variant(job) || jobName(job) : jobName(job),
-      ),
+    const item = h(
+      "a",
+      { href: jobPath(this.build, job) + keptQuery(), class: "step-row", role: "treeitem", "aria-current": job.id === this.current ? "page" : null },
+      h("span", { class: "grow step-name" }, inner ? variant(job) || jobName(job) : jobName(job)),
       attempts > 1 && h("span", { class: "muted" }, `attempt ${attempts}`),
       job.soft_failed && h("span", { class: "muted" }, "may fail"),
       job.started_at && h("span", { class: "muted step-time" }, duration(job.started_at, job.finished_at)),
       state(stateOf(job)),
     );
+    return h("li", { class: "step", role: "none" }, item);
+  }
+
+  /** Say to each row where it is in the tree, and let one of them be what the Tab key comes to. */
+  number(rows, shown) {
+    const parents = [];
+    const members = new Map();
+    const places = rows.map((row, at) => {
+      parents.length = row.depth;
+      const parent = parents[row.depth - 1] ?? null;
+      parents[row.depth] = at;
+      members.set(parent, (members.get(parent) ?? 0) + 1);
+      return [parent, members.get(parent)];
+    });
+    const items = shown.map((row) => this.drawn.get(row.fold ?? row.job.id).element.firstElementChild);
+    const stop = items.find((item) => item.dataset.row === this.at) ?? items.find((item) => item.hasAttribute("aria-current")) ?? items[0];
+    items.forEach((item, at) => {
+      const [parent, position] = places[at];
+      for (const [name, value] of [["aria-level", shown[at].depth + 1], ["aria-posinset", position], ["aria-setsize", members.get(parent)]]) if (item.getAttribute(name) !== String(value)) item.setAttribute(name, value);
+      item.tabIndex = item === stop ? 0 : -1;
+    });
+  }
+
+  stay(item) {
+    for (const one of this.list.querySelectorAll('[tabindex="0"]')) one.tabIndex = -1;
+    item.tabIndex = 0;
+    this.at = item.dataset.row;
+  }
+
+  /** Arrows inside the tree. */
+  move(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const items = [...this.list.querySelectorAll("[role=treeitem]")];
+    const at = items.indexOf(event.target);
+    const level = (item) => Number(item.getAttribute("aria-level"));
+    const expanded = event.target.getAttribute("aria-expanded");
+    let to = null;
+    switch (event.key) {
+      case "ArrowDown":
+        to = items[at + 1];
+        break;
+      case "ArrowUp":
+        to = items[at - 1];
+        break;
+      case "Home":
+        [to] = items;
+        break;
+      case "End":
+        to = items.at(-1);
+        break;
+      case "ArrowRight":
+        if (expanded === "false") event.target.click();
+        else if (expanded === "true") to = items[at + 1];
+        break;
+      case "ArrowLeft":
+        if (expanded === "true") event.target.click();
+        else to = items.slice(0, at).findLast((item) => level(item) < level(event.target));
+        break;
+      case " ":
+        event.target.click();
+        break;
+      default:
+        return;
+    }
+    // What the page does with these keys elsewhere it does not do here.
+    event.preventDefault();
+    event.stopPropagation();
+    to?.focus();
   }
 
   /** The next job that went wrong behind the one that is shown, or before it. */
@@ -205,9 +317,15 @@ export class StepList {
     return bad[(at + by + (at < 0 && by < 0 ? 1 : 0) + bad.length) % bad.length];
   }
 
+  /** Go to the field that finds a step. */
+  find() {
+    if (this.compact) this.open(true);
+    this.words.focus();
+  }
+
   /** Open or close all groups. */
   toggleAll() {
-    const folds = this.rowsInOrder(latestJobs(this.build)).filter((row) => row.fold);
+    const folds = this.rowsInOrder(latestJobs(this.build), () => true).filter((row) => row.fold);
     const wanted = !folds.some((row) => this.isOpen(row.fold, row.jobs));
     for (const row of folds) (this.isFiltered ? this.openedOfFound : this.opened).set(row.fold, wanted);
     this.update(this.build);

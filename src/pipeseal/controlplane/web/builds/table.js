@@ -1,6 +1,6 @@
 // All jobs of a build as a table that can be sorted and filtered.
 import { duration, h, moment, replace } from "../dom.js";
-import { state, stateOf } from "../marks.js";
+import { state, stateOf, wordOf } from "../marks.js";
 import { jobName, jobPath } from "./names.js";
 import { count } from "./steps.js";
 
@@ -8,7 +8,7 @@ const FIRST = 300;
 const seconds = (job) => (job.started_at ? new Date(job.finished_at ?? Date.now()) - new Date(job.started_at) : -1);
 const COLUMNS = [
   ["name", "Job", (job) => jobName(job).toLowerCase()],
-  ["state", "State", stateOf],
+  ["state", "State", (job) => wordOf(stateOf(job))],
   ["agent", "Agent", (job) => job.agent?.name ?? ""],
   ["start", "Started", (job) => job.started_at ?? "9"],
   ["time", "Took", seconds],
@@ -45,10 +45,12 @@ export function jobTable(query) {
 
   function draw() {
     const all = build.jobs.filter((job) => job.type !== "waiter");
-    const states = Map.groupBy ? Map.groupBy(all, stateOf) : all.reduce((map, job) => map.set(stateOf(job), [...(map.get(stateOf(job)) ?? []), job]), new Map());
+    // Several states have one word, which is what people choose by.
+    const states = Map.groupBy(all, (job) => wordOf(stateOf(job)));
+    const names = new Map(all.map((job) => [wordOf(stateOf(job)), stateOf(job)]));
     const choose = (name, text) => h("button", { type: "button", "aria-pressed": String(only === name), onclick: () => ((only = name), keep("state", name), draw()) }, text);
-    replace(counts, choose("", `all ${all.length.toLocaleString("en")}`), [...states].map(([name, jobs]) => choose(name, `${name.replaceAll("_", " ")} ${jobs.length.toLocaleString("en")}`)));
-    const jobs = only ? (states.get(only) ?? []) : [...all];
+    replace(counts, choose("", `all ${all.length.toLocaleString("en")}`), [...states].map(([word, jobs]) => choose(word === wordOf(only) ? only : names.get(word), `${word} ${jobs.length.toLocaleString("en")}`)));
+    const jobs = only ? [...(states.get(wordOf(only)) ?? [])] : [...all];
     const name = sort.replace("-", "");
     const key = COLUMNS.find((column) => column[0] === name)?.[2];
     if (key) {

@@ -3,11 +3,12 @@ import { announce, duration, h, moment, replace } from "../dom.js";
 import { may } from "../api.js";
 import { onKey } from "../frame.js";
 import { go } from "../main.js";
-import { state, stateOf } from "../marks.js";
+import { state, stateOf, wordOf } from "../marks.js";
 import { askCancel, askRebuild, askRetry, isOpen, isRetryable } from "../builds/actions.js";
 import { drawAnnotations } from "../builds/annotations.js";
 import { artifactFinder, drawArtifacts } from "../builds/artifacts.js";
 import { drawForm } from "../builds/form.js";
+import { explain, unexplained } from "../builds/explain.js";
 import { followBuild } from "../builds/follow.js";
 import { graph } from "../builds/graph.js";
 import { JobPanel } from "../builds/job.js";
@@ -15,6 +16,7 @@ import { attemptsOf, buildPath, isBusy, jobPath, latestJobs } from "../builds/na
 import { StepList } from "../builds/steps.js";
 import { jobTable } from "../builds/table.js";
 import { waterfall } from "../builds/waterfall.js";
+import { observedOfBuild } from "../trust/told.js";
 
 const TABS = [
   ["", "Steps"],
@@ -73,10 +75,11 @@ class BuildPage {
     this.findArtifact = artifactFinder(build);
     this.head = h("div", { class: "build-head" });
     this.trust = h("div", { id: "trust", class: "trust-bar" });
+    this.observed = h("div", { class: "build-observed" });
     this.tabs = h("nav", { class: "tabs", "aria-label": "Build" });
     this.notes = h("div", { class: "build-notes" });
     this.body = h("div", { class: "build-body" });
-    replace(main, this.head, this.trust, this.tabs, this.notes, this.body);
+    replace(main, this.head, this.trust, this.observed, this.tabs, this.notes, this.body);
     this.lay(build);
     this.keys();
   }
@@ -108,12 +111,13 @@ class BuildPage {
   update(build) {
     const before = this.build;
     this.build = build;
-    document.title = `#${build.number} ${build.state} · ${build.pipeline.name} · Pipeseal`;
-    if (before && before.state !== build.state) announce(`Build ${build.state.replaceAll("_", " ")}`);
+    document.title = `#${build.number} ${wordOf(build.state)} · ${build.pipeline.name} · Pipeseal`;
+    if (before && before.state !== build.state) announce(`Build ${wordOf(build.state)}`);
     // An attempt that was just made is not in what was known before.
     if (this.parameters.job && !this.panel && build.jobs.some((job) => job.id === this.parameters.job)) this.lay(build);
     this.drawHead();
     this.drawNotes();
+    this.drawObserved();
     this.steps?.update(build);
     this.picture?.update(build);
     this.panel?.update(build);
@@ -141,6 +145,7 @@ class BuildPage {
           h(
             "div",
             { class: "row" },
+            ["failed", "failing"].includes(build.state) && h("button", { type: "button", "aria-keyshortcuts": "e", onclick: () => this.explain() }, "Why?"),
             may("write_builds") && isOpen(build) && h("button", { type: "button", class: "danger", "aria-keyshortcuts": "c", disabled: Boolean(build.cancel_asked_at), onclick: () => askCancel(build) }, build.cancel_asked_at ? "Cancelling" : "Cancel"),
             may("write_builds") && h("button", { type: "button", onclick: () => askRebuild(build) }, "Rebuild"),
           ),
@@ -168,6 +173,15 @@ class BuildPage {
     if (told === this.toldNotes) return;
     this.toldNotes = told;
     replace(this.notes, warnings.length > 0 && h("details", { class: "notice" }, h("summary", null, `${warnings.length} ${warnings.length === 1 ? "thing" : "things"} of the pipeline had no effect`), h("ul", null, warnings.map((text) => h("li", null, text)))));
+  }
+
+  /** What ran, and would have been refused; on a job's page the job says so itself. */
+  drawObserved() {
+    const jobs = this.parameters.job ? [] : this.build.jobs.filter((job) => job.type === "script");
+    const told = JSON.stringify(jobs.map((job) => [job.id, job.decision ?? null]));
+    if (told === this.toldObserved) return;
+    this.toldObserved = told;
+    replace(this.observed, observedOfBuild(jobs, (job) => jobPath(this.build, job, "trust")));
   }
 
   /** Forms of the steps that wait for somebody, on top of the steps. */
@@ -229,14 +243,15 @@ class BuildPage {
     if (!hasLog) {
       onKey("f", "next job that failed", () => failure(1));
       onKey("F", "job before that failed", () => failure(-1));
-      onKey("s", "find a step", () => this.steps?.words.focus());
-      onKey("/", "find a step", () => this.steps?.words.focus());
+      onKey("s", "find a step", () => this.steps?.find());
+      onKey("/", "find a step", () => this.steps?.find());
       onKey("g", "open or close all groups", () => this.steps?.toggleAll());
     }
     onKey("j", "follow the build: always show the job that runs", () => this.toggleFollow());
     onKey("[", "attempt or job before", () => this.step(-1));
     onKey("]", "next attempt or job", () => this.step(1));
     onKey("v", "trust", () => go(buildPath(this.build, "trust")));
+    onKey("e", "explain what went wrong", () => this.explain(this.build.jobs.find((one) => one.id === this.parameters.job)));
     onKey("r", "run the job again, after asking", () => {
       const job = this.build.jobs.find((one) => one.id === this.parameters.job);
       if (job && may("write_builds") && isRetryable(job) && stateOf(job) !== "refused") askRetry(this.build, job);
@@ -244,6 +259,21 @@ class BuildPage {
     onKey("c", "cancel the build, after asking", () => {
       if (may("write_builds") && isOpen(this.build)) askCancel(this.build);
     });
+  }
+
+  /** Why a job, or else the build, did not pass. */
+  explain(job) {
+    if (job && stateOf(job) === "refused") {
+      // Its page says all about it.
+      if (this.parameters.jobTab) go(jobPath(this.build, job));
+      else this.body.querySelector(".refused h2")?.scrollIntoView();
+      return;
+    }
+    const jobs = job ? [job] : unexplained(this.build);
+    const trust = this.trust.querySelector('.trust[data-trust="failed"], .trust[data-trust="missing"]') ? buildPath(this.build, "trust") : null;
+    const isFine = job ? ["passed", "running"].includes(stateOf(job)) : jobs.length === 0;
+    if (isFine && trust === null) announce("Nothing went wrong here");
+    else explain(this.build, isFine ? [] : jobs, trust);
   }
 
   step(by) {
