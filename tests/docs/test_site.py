@@ -66,7 +66,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
 class _Reader(HTMLParser):
     """What a page needs, and whether its elements are closed as they were opened."""
 
-    EMPTY = frozenset({"meta", "link", "img", "br", "hr", "!doctype"})
+    EMPTY = frozenset({"meta", "link", "img", "input", "br", "hr", "!doctype"})
     # Elements that HTML lets be open: the next one, or the end of what they are in, closes them.
     LOOSE = frozenset({"li", "p", "html"})
 
