@@ -154,25 +154,25 @@ SHOWN: list[tuple[str, bytes, list[Any]]] = [
     (
         "colour",
         b"a\x1b[31mred\n",
-        [{"text": "a␛[31mred", "runs": [[1, 6, {"token": True}], [6, 9, {"fg": 1}]]}],
+        [{"text": "a<ESC>[31mred", "runs": [[1, 10, {"token": True}], [10, 13, {"fg": 1}]]}],
     ),
-    ("carriage return", b"10%\r20%\n", [{"text": "10%␍20%", "runs": [[3, 4, {"token": True}]]}]),
-    ("up", b"one\n\x1b[Atwo\n", ["one", {"text": "␛[Atwo", "runs": [[0, 3, {"token": True}]]}]),
+    ("carriage return", b"10%\r20%\n", [{"text": "10%<CR>20%", "runs": [[3, 7, {"token": True}]]}]),
+    ("up", b"one\n\x1b[Atwo\n", ["one", {"text": "<ESC>[Atwo", "runs": [[0, 7, {"token": True}]]}]),
     (
         "link that would run script",
         b"\x1b]8;;javascript:alert(1)\x07x\n",
-        [{"text": "␛]8;;javascript:alert(1)␇x", "runs": [[0, 25, {"token": True}]]}],
+        [{"text": "<ESC>]8;;javascript:alert(1)<BEL>x", "runs": [[0, 33, {"token": True}]]}],
     ),
     (
         "what takes no room",
         "a\u200bb\U000e0041\n".encode(),
         [{"text": "a[U+200B]b[U+E0041]", "runs": [[1, 9, {"token": True}], [10, 19, {"token": True}]]}],
     ),
-    ("one that never ends", b"a\x1b[31", [{"text": "a␛[31", "runs": [[1, 5, {"token": True}]]}]),
+    ("one that never ends", b"a\x1b[31", [{"text": "a<ESC>[31", "runs": [[1, 9, {"token": True}]]}]),
     (
         "a long one",
         b"\x1b]1337;File=:" + b"A" * 1000 + b"\x07\n",
-        [{"text": "␛]1337;File=:" + "A" * 187 + "…", "runs": [[0, 201, {"token": True}]]}],
+        [{"text": "<ESC>]1337;File=:" + "A" * 187 + "…", "runs": [[0, 205, {"token": True}]]}],
     ),
 ]
 
@@ -304,7 +304,7 @@ def test_whatever_comes_is_text_and_the_same_however_it_is_cut(
         shown = "".join(text_of(line) for line in found["lines"])
         # Nothing that takes no room is left in, and nothing is left out, but of what is cut short.
         assert not UNSEEN.search(shown), shown
-        assert "…" in shown or shown.count("␛") == data.decode(errors="replace").count("\x1b")
+        assert "…" in shown or shown.count("<ESC>") == data.decode(errors="replace").count("\x1b")
     for line in found["lines"]:
         text = text_of(line)
         assert not FORBIDDEN.search(text), text

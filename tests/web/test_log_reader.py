@@ -105,7 +105,9 @@ def test_codes_are_shown_as_text_when_the_reader_asks(stage: Stage) -> None:
         page = loaded(owner.visit(path))
         assert lines(page) == ["20% 10%", "zero\u200bwidth"]
         page.get_by_label("Codes").check()
-        expect(page.locator(".l")).to_have_text(["␛[31mred␛[0m 10%␍20%", "␛]0;<b>title</b>␇zero[U+200B]width"])
+        expect(page.locator(".l")).to_have_text(
+            ["<ESC>[31mred<ESC>[0m 10%<CR>20%", "<ESC>]0;<b>title</b><BEL>zero[U+200B]width"]
+        )
         expect(page.locator(".l").first.locator(".fg1")).to_have_text("red")
         assert page.locator(".log-box b").count() == 0
         assert "codes=1" in page.url

@@ -4,6 +4,7 @@
 // links (OSC 8, OSC 1339), images (OSC 1338, OSC 1337), times (APC bk;t= and bk;dt=). Whatever else a terminal would
 // do is dropped, and what turns the direction of text shows as its name. Where codes are to be shown, nothing but line
 // feeds and colours is done, and everything that does not show by itself stands there as a token.
+import { nameOf, shownAs, UNSEEN } from "./codes.js";
 import { NOTICE } from "./gaps.js";
 import { LineStore, PAGE } from "./store.js";
 import { imageStyle, linkStyle, PLAIN, sgr, TOKEN } from "./style.js";
@@ -14,8 +15,6 @@ export const WINDOW = 100;
 export const MAX_COLUMNS = 16384;
 // What a terminal takes for one sequence; longer ones are none.
 const MAX_SEQUENCE = 256;
-// Of a sequence that is shown.
-const MAX_SHOWN = 200;
 const MAX_PAYLOAD = 2 << 20;
 const MAX_GROUPS = 5000;
 
@@ -23,9 +22,6 @@ const MAX_GROUPS = 5000;
 const SPECIAL = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 // The same but for line feeds, which are worked on together with the text between them.
 const BREAK = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-// And with what takes no room: soft hyphens, joiners, fillers, variation selectors, tags. # Unicode 16, DerivedCoreProperties, Default_Ignorable_Code_Point
-const BREAK_SHOWN =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8]|\udb40[\udc00-\udfff]/g;
 const CSI = /\u001b\[([0-?]{0,200})([ -/]{0,20})([@-~])/y;
 const CSI_BEGUN = /^\u001b\[[0-?]{0,200}[ -/]{0,20}$/;
 const ESCAPE = /\u001b[ -/]*[0-~]/y;
@@ -132,7 +128,7 @@ export class LogParser {
 
   read(text, ended) {
     this.rest = "";
-    const pattern = this.codes ? BREAK_SHOWN : BREAK;
+    const pattern = this.codes ? UNSEEN : BREAK;
     let at = 0;
     if (this.skipping) {
       at = this.skipString(text, 0);
@@ -242,21 +238,9 @@ export class LogParser {
     return at + character.length;
   }
 
-  /** What does not show, as a token: of long sequences the beginning. */
+  /** What does not show, as a token. */
   show(sequence) {
-    let shown = "";
-    let length = 0;
-    for (const character of sequence) {
-      if (++length > MAX_SHOWN) {
-        shown += "\u2026";
-        break;
-      }
-      const code = character.codePointAt(0);
-      if (code < 0x20) shown += String.fromCharCode(0x2400 + code);
-      else if (code === 0x7f) shown += "\u2421";
-      else shown += character.search(BREAK_SHOWN) < 0 ? character : nameOf(code);
-    }
-    this.put(shown, TOKEN);
+    this.put(shownAs(sequence), TOKEN);
   }
 
   // --- text ------------------------------------------------------------------------------------------------------
@@ -332,6 +316,8 @@ export class LogParser {
       if (notice && this.notices.length < MAX_GROUPS) this.notices.push({ row, bytes: Number(notice[1]) });
       return;
     }
+    // Where codes are shown everything is as it came.
+    if (this.codes) return;
     if (first !== 0x2d && first !== 0x2b && first !== 0x7e && first !== 0x5e) return;
     if (REOPEN.test(text)) {
       this.tail[row - this.store.count] = null;
@@ -426,11 +412,6 @@ export class LogParser {
   putClean(text, style) {
     this.put(text.replace(SPECIAL, ""), style);
   }
-}
-
-/** A character by its number: "[U+202E]". */
-function nameOf(code) {
-  return `[U+${code.toString(16).toUpperCase().padStart(4, "0")}]`;
 }
 
 // --- pieces -------------------------------------------------------------------------------------------------------
