@@ -123,7 +123,11 @@ def test_requests_and_their_transactions_are_told(stage: Stage) -> None:
     request = next(span for span in spans if span.attributes.get("http.route") == route)
     within = [span for span in spans if span.parent == request.context]
     system = "postgresql" if stage.running.plane.database.is_shared else "sqlite"
-    assert within and {span.attributes["db.system.name"] for span in within} == {system}
+    assert {span.attributes["db.system.name"] for span in within} == {system}
+    functions = {str(span.attributes["code.function.name"]) for span in within}
+    # Who asks is looked up at once, where the engine can do that, and the answer is read by a thread.
+    assert {name.rpartition(".services.")[2].partition(".")[0] for name in functions} >= {"accounts"}
+    assert any(name.startswith("pipeseal.controlplane.http.rest.") for name in functions)
 
 
 def test_a_trace_that_is_not_sampled_is_not_told(stage: Stage) -> None:

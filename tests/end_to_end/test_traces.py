@@ -65,9 +65,22 @@ class Traced(NamedTuple):
 
 
 def is_whole(spans: list[SeenSpan]) -> bool:
-    """Whether a trace has both sides' word of every job, and the build's end."""
+    """Whether a trace has both sides' word of every job, and the build's end, and no span without its parent."""
     names = [(span.service, span.name) for span in spans]
-    return ("pipeseal-server", "build") in names and names.count(("pipeseal-agent", "job")) == 5
+    if ("pipeseal-server", "build") not in names or names.count(("pipeseal-agent", "job")) != 5:
+        return False
+    return orphans(of_build(spans)) == ["build"]
+
+
+def of_build(spans: list[SeenSpan]) -> list[SeenSpan]:
+    """The spans of the build's trace."""
+    return [span for span in spans if span.trace_id == root_of(spans).trace_id]
+
+
+def orphans(spans: list[SeenSpan]) -> list[str]:
+    """The names of spans that lie in no other."""
+    ids = {span.span_id for span in spans}
+    return [span.name for span in spans if span.parent_id not in ids]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +135,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
                 )
                 build = api.wait_build("failed", "passed", slug="demo", seconds=60)
                 spans = running.wait_for(is_whole, "both sides of all jobs")
-            yield Traced(api, running, build, [span for span in spans if span.trace_id == root_of(spans).trace_id])
+            yield Traced(api, running, build, of_build(spans))
         finally:
             server.stop()
 
@@ -153,9 +166,8 @@ def test_one_trace_joins_server_and_agents(traced: Traced) -> None:
     assert root.attributes["cicd.pipeline.run.id"] == traced.build["id"]
     assert root.attributes["cicd.pipeline.run.url.full"] == traced.build["web_url"]
     assert (root.attributes["cicd.pipeline.name"], root.attributes["cicd.pipeline.result"]) == ("demo", "failure")
-    ids = {span.span_id for span in traced.spans}
-    assert [span.name for span in traced.spans if span.parent_id not in ids] == ["build"]
-    assert len(ids) == len(traced.spans)
+    assert orphans(traced.spans) == ["build"]
+    assert len({span.span_id for span in traced.spans}) == len(traced.spans)
     for key in ("test", "fails", "refused", "unreachable"):
         for theirs, ours in zip(
             jobs_of(traced, "pipeseal-server", key), jobs_of(traced, "pipeseal-agent", key), strict=True

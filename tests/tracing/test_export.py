@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from pipeseal.agentapi.traceparent import TraceContext
+from pipeseal.cli.server import _open_tracing
 from pipeseal.errors import ConfigurationError
 from pipeseal.tracing.export import QUIET_SECONDS, OtlpTracing
 from pipeseal.tracing.open import is_wanted, open_tracing
@@ -19,7 +20,6 @@ from pipeseal.tracing.spans import Span, SpanKind, child_of, derived_context
 from tests.collector import collector
 
 ROOT = derived_context("build", "build-1", "build-1", is_sampled=True)
-LEVELS = ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG")
 
 
 class Kept(SpanExporter):
@@ -136,6 +136,20 @@ def test_the_sdks_own_switch_is_heard() -> None:
     assert open_tracing(default_name="a", service_name="", environment=environment, warn=silent) is None
     assert is_wanted({"OTEL_TRACES_EXPORTER": "otlp"})
     assert not is_wanted({}) and not is_wanted({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:1"})
+
+
+def test_the_server_is_switched_on_by_its_option_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for variable, option, expected in (
+        ("", None, False),
+        ("otlp", None, True),
+        ("none", None, False),
+        ("otlp", "none", False),
+        ("none", "otlp", True),
+    ):
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", variable)
+        with _open_tracing(option) as opened:
+            assert (opened is not None) is expected, (variable, option)
 
 
 def test_without_the_packages_it_is_said_what_to_install() -> None:

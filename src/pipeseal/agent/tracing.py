@@ -23,7 +23,7 @@ from pipeseal.agentapi.traceparent import (
     render_traceparent,
 )
 from pipeseal.errors import MalformedInput
-from pipeseal.policy.values import IDENTIFIER, KEY, OBJECT_ID, SLUG
+from pipeseal.policy.values import IDENTIFIER, KEY, OBJECT_ID, SLUG, WORD
 from pipeseal.tracing.spans import Span, Stopwatch, Tracing, child_of
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ class JobTrace:
             told["pipeseal.code"] = decision.findings[0].code
         if decision.proof is not None:
             told["pipeseal.proof"] = decision.proof.value
+        if decision.verified is not None and WORD.admits(decision.verified.key.kid):
+            told["pipeseal.key"] = decision.verified.key.kid
         for variable, name, form in _TOLD:
             if (value := decision.env.get(variable, "")) and form.admits(value):
                 told[name] = value

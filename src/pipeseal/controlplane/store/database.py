@@ -173,7 +173,7 @@ class Database(ABC):
                 self.submit(function).add_done_callback(lambda done: _hand_on(done, written))
 
         asyncio.get_running_loop().run_in_executor(None, start)
-        return await asyncio.wrap_future(written)
+        return await self._watched("write", function, asyncio.wrap_future(written))
 
     async def write_apart(self, function: Callable[[Transaction], T]) -> T:
         """Run a writing transaction that need not stand in line with the others.

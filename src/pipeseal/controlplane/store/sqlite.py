@@ -111,6 +111,11 @@ class SqliteDatabase(Database):
 
     async def look(self, function: Callable[[Transaction], T]) -> T:
         """`read_now`: a reader never waits for the writer (WAL), and a row by its key is a page or two away."""
+        if self.watch is None:
+            return self.read_now(function)
+        return await self.watch("read", function, self._now(function))
+
+    async def _now(self, function: Callable[[Transaction], T]) -> T:
         return self.read_now(function)
 
     def _close_connections(self) -> None:
