@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route
 from pipeseal.controlplane.services.accounts import make_first_link
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.lab.stage import Actors, make_repository
+from pipeseal.signing.keys.jwk import parse_jwks
 from tests.controlplane.running import QUICK, Api, RunningServer, find_job, running_server, until
 
 SLUG = "widgets"
@@ -121,19 +122,7 @@ def trust_scene(folder: Path) -> Iterator[Scene]:
             ]
         )
         assert made.returncode == 0, made.stderr
-        listed = actors.run(
-            [
-                "keys",
-                "list",
-                "--keys",
-                str(keys / "verification.json"),
-                "--policy",
-                str(keys / "policy.toml"),
-                "-o",
-                "json",
-            ]
-        )
-        thumbprint = json.loads(listed.stdout)[0]["thumbprint"]
+        (key,) = parse_jwks((keys / "verification.json").read_bytes())
         body = {"name": SLUG, "slug": SLUG, "repository": str(repository)}
         answer = running.api.rest("POST", "/pipelines", {**body, "configuration": (keys / "steps.yml").read_text()})
         assert answer.status == 201, answer.json
@@ -152,7 +141,7 @@ def trust_scene(folder: Path) -> Iterator[Scene]:
         assert build["state"] == "passed", build
         actors.stop("runner")
         actors.stop("uploader")
-        yield Scene(running, build, thumbprint, keys)
+        yield Scene(running, build, key.thumbprint(), keys)
 
 
 class Reader:

@@ -2,6 +2,7 @@
 import { announce, h, replace } from "./dom.js";
 import { asStranger, call, may, session } from "./api.js";
 import { onKey, showKeys } from "./keys.js";
+import { go } from "./main.js";
 
 export { forgetKeys, onKey } from "./keys.js";
 
@@ -13,6 +14,7 @@ export async function drawFrame() {
   const link = (path, text) =>
     h("a", { href: path, "aria-current": here === path || here.startsWith(`${path}/`) ? "page" : null }, text);
   const organization = `/${facts.organization}`;
+  if (may("read_pipelines")) onKey("v", "trust: the keys that steps are signed with", () => go(`${organization}/keys`));
   replace(
     document.getElementById("top"),
     h(

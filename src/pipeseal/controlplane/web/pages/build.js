@@ -30,6 +30,8 @@ const VIEWS = [
   ["graph", "Graph"],
   ["waterfall", "Waterfall"],
 ];
+// What made a build, as the server says.
+const SOURCES = { api: "made through the API", ui: "made by hand", webhook: "made by a push", schedule: "made on schedule", trigger_job: "made by another build" };
 const DRAW_MILLISECONDS = 200;
 const FOLLOW = "follow";
 
@@ -145,7 +147,7 @@ class BuildPage {
           h(
             "div",
             { class: "row" },
-            ["failed", "failing"].includes(build.state) && h("button", { type: "button", "aria-keyshortcuts": "e", onclick: () => this.explain() }, "Why?"),
+            !this.parameters.job && ["failed", "failing"].includes(build.state) && h("button", { type: "button", "aria-keyshortcuts": "e", onclick: () => this.explain() }, "Why?"),
             may("write_builds") && isOpen(build) && h("button", { type: "button", class: "danger", "aria-keyshortcuts": "c", disabled: Boolean(build.cancel_asked_at), onclick: () => askCancel(build) }, build.cancel_asked_at ? "Cancelling" : "Cancel"),
             may("write_builds") && h("button", { type: "button", onclick: () => askRebuild(build) }, "Rebuild"),
           ),
@@ -157,7 +159,7 @@ class BuildPage {
           h("span", null, build.tag ? `tag ${build.tag}` : build.branch, " @ ", h("span", { class: "mono" }, build.commit.slice(0, 10))),
           build.pull_request && h("span", null, `pull request ${build.pull_request.id}`),
           build.creator?.name && h("span", null, build.creator.name),
-          h("span", null, build.source),
+          h("span", null, SOURCES[build.source] ?? build.source),
           h("span", null, moment(build.created_at)),
           this.spent,
         ),

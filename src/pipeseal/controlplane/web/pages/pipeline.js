@@ -3,7 +3,8 @@ import { duration, h, moment, replace } from "../dom.js";
 import { ask, below, call, change, may, session } from "../api.js";
 import { choice, field, form } from "../forms.js";
 import { go } from "../main.js";
-import { state } from "../marks.js";
+import { onKey } from "../frame.js";
+import { state, wordOf } from "../marks.js";
 import { pager } from "../paging.js";
 
 const STATES = ["running", "scheduled", "passed", "failed", "blocked", "canceled"];
@@ -43,14 +44,16 @@ export async function show(main, { parameters, query, signal }) {
     ),
     pipeline.description && h("p", null, pipeline.description),
     filters(query),
-    builds.length === 0 ? empty(query, slug) : h("ul", { class: "list" }, builds.map((build) => row(facts, slug, build))),
+    builds.length === 0 ? empty(query, slug) : h("ul", { class: "list builds" }, builds.map((build) => row(facts, slug, build))),
     pager(page, links),
   );
+  onKey("/", "filter the builds", () => main.querySelector("[role=search] input").focus());
+  if (may("write_builds")) onKey("n", "make a new build", () => newBuild(facts, pipeline));
 }
 
 function filters(query) {
   const branch = field("Branch", { name: "branch", value: query.get("branch") ?? "", placeholder: "main, or release/*" });
-  const which = choice("State", [["", "any"], ...STATES.map((one) => [one, one])], query.get("state") ?? "");
+  const which = choice("State", [["", "any"], ...STATES.map((one) => [one, wordOf(one)])], query.get("state") ?? "");
   return h(
     "form",
     {
@@ -98,7 +101,7 @@ function row(facts, slug, build) {
 }
 
 function empty(query, slug) {
-  const words = ["branch", "state"].filter((name) => query.get(name)).map((name) => `${name} ${query.get(name)}`);
+  const words = ["branch", "state"].filter((name) => query.get(name)).map((name) => `${name} ${name === "state" ? wordOf(query.get(name)) : query.get(name)}`);
   if (words.length > 0)
     return h("div", { class: "empty" }, h("p", null, `No builds with ${words.join(" and ")}.`), h("a", { class: "button", href: location.pathname }, "Clear the filter"));
   return h(
