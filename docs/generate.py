@@ -167,10 +167,11 @@ def attacks_page() -> str:
         sections += [f"## {letter}: {groups[letter]}\n", *(texts[name] for name in sorted(texts))]
         standings = [sum(one.standing is standing for one in others) for standing in undrilled.Standing]
         numbers = [str(number or "") for number in (len(tried), *standings)]
-        counts.append((f"[{letter}](#{_anchor(f'{letter}: {groups[letter]}')})", groups[letter], *numbers))
-    totals = [sum(int(row[column] or 0) for row in counts) for column in range(2, 6)]
-    counts.append(("all", "", *(str(number) for number in totals)))
-    head = ("group", "about", "tried by the drill", "refused, shown elsewhere", "succeed in part", "succeed")
+        title = f"{letter}: {groups[letter]}"
+        counts.append((f"[{title}](#{_anchor(title)})", *numbers))
+    totals = [sum(int(row[column] or 0) for row in counts) for column in range(1, 5)]
+    counts.append(("all", *(str(number) for number in totals)))
+    head = ("group", "tried by the drill", "refused, shown elsewhere", "succeed in part", "succeed")
     return _filled(
         "attacks.tmpl",
         {
@@ -227,7 +228,16 @@ def _code_link(code: str, title: str) -> str:
     return f"[`{code}`](../reference/refusals.md#{_anchor(f'{code}: {title}')})"
 
 
+def cli_page() -> str:
+    """`cli.md`: every command with its options."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from docs.cli_reference import render_cli
+
+    return render_cli()
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
     "../security/attacks.md": attacks_page,
     "refusals.md": refusals_page,
     "signed-fields.md": signed_fields_page,

@@ -180,4 +180,9 @@
     field.select();
   });
   box.hidden = false;
+
+  // Where the list of pages scrolls by itself, this page is in sight there.
+  const menu = document.getElementById("site.pages");
+  const here = menu.querySelector("[aria-current]");
+  if (here && menu.scrollHeight > menu.clientHeight) menu.scrollTop = here.offsetTop - menu.clientHeight / 2;
 })();

@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 
 @click.command("verify")
-@click.argument("target", metavar="BUILD", required=False)
+@click.argument("target", metavar="[BUILD]", required=False)
 @click.option(
     "--jwks-file",
     envvar="BUILDKITE_AGENT_VERIFICATION_JWKS_FILE",
