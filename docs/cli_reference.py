@@ -18,7 +18,7 @@ def render_cli() -> str:
     """`cli.md`: every command in the order of its table, with its options."""
     parts = [
         "# Commands\n",
-        "Every command of `pipeseal`, as `--help` tells it. Commands that jobs use are called `buildkite-agent` inside",
+        "Every command of `pipeseal`, as `--help` tells it. Commands that jobs use are `buildkite-agent` ones inside",
         "a job ([more on them](job-commands.md)). Errors carry a [code](refusals.md), and end with the same statuses",
         "everywhere: 2 usage, 3 the server, 4 not found, 5 not allowed, 6 configuration, 7 token, 20 to 27 for what",
         "was checked. This page is generated from the commands.\n",
