@@ -3,6 +3,7 @@ import { duration, h, moment, replace } from "../dom.js";
 import { ask, below, call, may, session } from "../api.js";
 import { state } from "../marks.js";
 import { pager } from "../paging.js";
+import { drawUnsigned } from "../trust/unsigned.js";
 
 export async function show(main, { query, signal }) {
   const facts = await session();
@@ -21,13 +22,15 @@ export async function show(main, { query, signal }) {
     return;
   }
   const rows = pipelines.map((pipeline) => row(facts, pipeline));
+  const hint = h("div");
   replace(
     main,
     h("div", { class: "row spread" }, h("h1", null, facts.account ? "Pipelines" : "Public pipelines")),
     h("ul", { class: "list" }, rows.map((each) => each.element)),
     pager(page, links),
+    hint,
   );
-  await Promise.all(rows.map((each) => each.fill(signal)));
+  await Promise.all([...rows.map((each) => each.fill(signal)), facts.account && drawUnsigned(hint, facts, pipelines, page, signal)]);
 }
 
 function row(facts, pipeline) {

@@ -13,14 +13,14 @@ const SECTIONS = [
   ["signing", "Signing"],
 ];
 
-export async function show(main, { parameters, signal }) {
+export async function show(main, { parameters, query, signal }) {
   const facts = await session();
   const { slug } = parameters;
   const section = parameters.section ?? "general";
   const pipeline = await ask(`/pipelines/${slug}`, { signal });
   const base = `/${facts.organization}/${slug}`;
   document.title = `Settings of ${pipeline.name} · Pipeseal`;
-  const body = section === "steps" ? steps(pipeline) : section === "signing" ? await drawSigning(pipeline, signal) : await general(pipeline, signal);
+  const body = section === "steps" ? steps(pipeline) : section === "signing" ? await drawSigning(pipeline, signal, query) : await general(pipeline, signal);
   replace(
     main,
     h("ol", { class: "crumbs" }, h("li", null, h("a", { href: base }, pipeline.name)), h("li", null, "Settings")),

@@ -9,6 +9,7 @@ import { leopard } from "./leopard.js";
 import { reason } from "./keyring.js";
 import { SEAL_VARIABLE } from "./seal.js";
 import { mark, speaker } from "./states.js";
+import { drawTold } from "./told.js";
 import { helpFor, sentenceOf } from "./words.js";
 
 /** Check the step of a job and show everything about it; returns the result. */
@@ -36,6 +37,7 @@ export async function drawJobTrust(element, build, job, { signal } = {}) {
     // Codes of the page's own are in no table.
     result.code && !result.code.startsWith("page.") && h("p", { class: "hint" }, h("code", null, `pipeseal explain ${result.code}`)),
     signerFacts(result.signer),
+    drawTold(job, result),
     result.values && signedValues(result),
     result.seal && sealFacts(result.seal, job),
     await drawCovered({ sealed: Boolean(result.seal) }),

@@ -26,8 +26,8 @@ export async function drawRefused(element, build, job) {
   );
 }
 
-// The texts of codes mark what people type with backticks.
-function prose(words) {
+/** The texts of codes mark what people type with backticks. */
+export function prose(words) {
   return words.split("`").map((part, at) => (at % 2 ? h("code", null, part) : part));
 }
 
