@@ -35,7 +35,7 @@ from pipeseal.controlplane.services.authenticate import (
 from pipeseal.controlplane.services.describe_token import describe_token
 from pipeseal.controlplane.services.finish_job import finish_job
 from pipeseal.controlplane.services.job_access import verify_held_token
-from pipeseal.controlplane.services.ping import ping
+from pipeseal.controlplane.services.ping import ASKED_AT, ping
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.register_agent import disconnect_agent, heartbeat, register_agent
 from pipeseal.controlplane.services.start_job import job_state, start_job
@@ -78,7 +78,7 @@ async def _ping(plane: ControlPlane, request: Request) -> Response:
     session = await verify_session_token(plane, bearer(request, _SCHEME))
     gone = asyncio.ensure_future(hang_up(request))
     try:
-        return render(await ping(plane, session, gone))
+        return render(await ping(plane, session, gone, asked_at=request.scope.get("state", {}).get(ASKED_AT)))
     finally:
         gone.cancel()
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeseal import __version__
-from pipeseal.controlplane.http.agent_api import PREFIX, agent_routes
+from pipeseal.controlplane.http.agent_api import agent_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
 from pipeseal.controlplane.http.badges import badge_routes
 from pipeseal.controlplane.http.door import Application, Door
@@ -23,7 +23,6 @@ from pipeseal.controlplane.http.oidc import oidc_routes
 from pipeseal.controlplane.http.openapi.routes import openapi_routes
 from pipeseal.controlplane.http.pages import page_routes
 from pipeseal.controlplane.http.ping_stream import ping_stream_routes
-from pipeseal.controlplane.http.quick_ping import QuickPing
 from pipeseal.controlplane.http.respond import render, render_http, render_known, render_unexpected
 from pipeseal.controlplane.http.rest import rest_routes
 from pipeseal.controlplane.http.sessions import session_routes
@@ -90,7 +89,7 @@ def make_app(plane: ControlPlane) -> Application:
     )
     # A redirect would tell the address as this process sees it, not as a proxy in front is called.
     inner.router.redirect_slashes = False
-    door = Door(QuickPing(plane, inner, PREFIX), secure=plane.url.startswith("https://"), count=plane.metrics.count)
+    door = Door(inner, secure=plane.url.startswith("https://"), count=plane.metrics.count)
     if plane.tracing is None:
         return door
     from pipeseal.controlplane.http.tracing import TracedRequests

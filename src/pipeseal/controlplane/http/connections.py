@@ -7,15 +7,23 @@ that has nothing to say are not slow: nobody waits for the client.
 
 from __future__ import annotations
 
+import logging
 import resource
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from pipeseal.agentapi.messages import ErrorMessage
 
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+    from pipeseal.controlplane.http.quick_ping import HungUp, QuickAnswers
+
+_log = logging.getLogger("pipeseal.server")
 _RESERVED_FILES = 256  # for the database, logs, artifacts, and connections that are being turned away
 
 
@@ -54,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with `limits`; `guarded` makes a class of it that has them."""
 
     limits = ConnectionLimits()
+    quick: QuickAnswers | None = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -63,12 +72,21 @@ class GuardedProtocol(HttpToolsProtocol):
         self._trailer_bytes = 0
         self._unread_since: float | None = None  # the client takes nothing of the answer
         self._leaving_since: float | None = None
+        self._set_aside: tuple[RequestResponseCycle, ASGI3Application] | None = None  # until all of it is there
+        self._hung_up: HungUp | None = None  # of the request that `quick` has
 
     def connection_made(self, transport: Any) -> None:
         """A client connects; one too many is told so and let go."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._turn_away(503, "there are too many connections", "retry-after: 2\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        super().connection_lost(exc)
+        self._set_aside = None
+        if self._hung_up is not None:
+            self._hung_up()
 
     def data_received(self, data: bytes) -> None:
         """Something arrives."""
@@ -106,6 +124,45 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request is there."""
         super().on_message_complete()
         self._enter("none")
+        if self._set_aside is not None:
+            (cycle, app), self._set_aside = self._set_aside, None
+            self._begin(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body; what grows long is no heartbeat."""
+        super().on_body(body)
+        if self._set_aside is not None and self.quick is not None:
+            cycle, app = self._set_aside
+            if len(cycle.body) > self.quick.max_body_bytes:
+                self._set_aside = None
+                super()._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """A request is to be answered: uvicorn calls this when its head is there and none before it waits.
+
+        Should a later uvicorn call something else, the application answers everything, as it can.
+        """
+        self._hung_up = None
+        if self.quick is None or not self.quick.knows(cycle):
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._set_aside = cycle, app
+        else:
+            self._begin(cycle, app)
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Answer a request here if that can be, else by the application."""
+        assert self.quick is not None
+        hand_on = partial(super()._start_asgi_task, cycle, app)
+        try:
+            hung_up = self.quick.take(cycle, hand_on)
+        except Exception:  # (a fault of this shortcut must cost no agent its answer; its trace is in the log)
+            _log.exception("a fault of this program in %s", cycle.scope["path"])
+            hung_up = None
+        if not cycle.response_started:
+            self._hung_up = hung_up
+            if hung_up is None:
+                hand_on()
 
     def pause_writing(self) -> None:
         """The client does not take what is written."""
@@ -154,6 +211,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def guarded(limits: ConnectionLimits) -> type[GuardedProtocol]:
-    """The protocol with these limits."""
-    return type("LimitedProtocol", (GuardedProtocol,), {"limits": limits})
+def guarded(limits: ConnectionLimits, quick: QuickAnswers | None = None) -> type[GuardedProtocol]:
+    """The protocol with these limits.
+
+    Parameters:
+        quick: answers some requests; None: the application answers all.
+    """
+    return type("LimitedProtocol", (GuardedProtocol,), {"limits": limits, "quick": quick})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -23,6 +23,21 @@ _OWN: Final = (b"cross-origin-resource-policy", b"same-origin")
 _SECURE: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
+def missing_headers(headers: Iterable[tuple[bytes, bytes]], *, secure: bool) -> list[tuple[bytes, bytes]]:
+    """What an answer with these headers lacks.
+
+    Parameters:
+        secure: people reach the server with TLS.
+    """
+    names = {name.lower() for name, _ in headers}
+    missing = [pair for pair in _ALWAYS if pair[0] not in names]
+    if _OWN[0] not in names:
+        missing.append(_SHARED if b"access-control-allow-origin" in names else _OWN)
+    if secure:
+        missing.append(_SECURE)
+    return missing
+
+
 def with_headers(send: Send, *, secure: bool) -> Send:
     """`send`, adding to the head of an answer what it lacks.
 
@@ -33,13 +48,7 @@ def with_headers(send: Send, *, secure: bool) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            names = {name.lower() for name, _ in headers}
-            headers += [pair for pair in _ALWAYS if pair[0] not in names]
-            if _OWN[0] not in names:
-                headers.append(_SHARED if b"access-control-allow-origin" in names else _OWN)
-            if secure:
-                headers.append(_SECURE)
-            message["headers"] = headers
+            message["headers"] = headers + missing_headers(headers, secure=secure)
         await send(message)
 
     return sending

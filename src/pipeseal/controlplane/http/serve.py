@@ -11,11 +11,16 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from pipeseal.controlplane.http.agent_api import PREFIX
 from pipeseal.controlplane.http.app import make_app
 from pipeseal.controlplane.http.connections import ConnectionLimits, GuardedProtocol, guarded
+from pipeseal.controlplane.http.quick_ping import QuickAnswers
+from pipeseal.controlplane.services.events import wait_for
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.errors import ConfigurationError
 
+# uvicorn ticks and counts ten times in a second: for the date in answers, and to notice that it is to stop.
+_TICKS_A_SECOND = 10
 # Longer than the pauses of agents between two requests, so that a connection is not closed under a request.
 KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
@@ -39,11 +44,13 @@ class Server(uvicorn.Server):
         limits: ConnectionLimits | None = None,
     ) -> None:
         limits = limits or ConnectionLimits()
+        self._plane = plane
+        self._stopping = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 make_app(plane),
                 loop="uvloop",
-                http=guarded(limits),
+                http=guarded(limits, QuickAnswers(plane, PREFIX)),
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -54,11 +61,30 @@ class Server(uvicorn.Server):
                 backlog=_BACKLOG,
             )
         )
-        self._plane = plane
         self._listener = listener
         self._on_ready = on_ready
-        # Four looks in the shortest time that is looked after; uvicorn ticks ten times in a second.
-        self._ticks = max(1, int(min(limits.head_seconds, limits.stall_seconds) / 4 * 10))
+        # Four looks in the shortest time that is looked after.
+        ticks = max(1, int(min(limits.head_seconds, limits.stall_seconds) / 4 * _TICKS_A_SECOND))
+        self._step = min(ticks, _TICKS_A_SECOND)
+        self._ticks = ticks // self._step * self._step
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server is to stop."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if value:
+            self._plane.events.call(self._stopping.set)
+
+    async def main_loop(self) -> None:
+        """Tick until the server is to stop: once a second, since a server that has nothing to do is to do nothing."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + self._step) % 864_000
+            await wait_for(self._stopping, self._step / _TICKS_A_SECOND)
 
     async def on_tick(self, counter: int) -> bool:
         """Let clients go that hold their connections for nothing."""

@@ -259,7 +259,7 @@ async def forget_unfinished(plane: ControlPlane) -> None:
     """
     now = plane.now()
     before = now - 2 * UPLOAD_SECONDS * 1_000_000
-    rows = await plane.database.read(
+    rows = await plane.database.look(
         lambda tx: artifact_store.unfinished_artifacts(tx, before, limit=_FORGET_AT_ONCE)
     )
     for row in rows:

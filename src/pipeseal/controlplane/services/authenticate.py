@@ -44,6 +44,15 @@ def verify_registration_token(plane: ControlPlane, token: str) -> str:
     return digest
 
 
+def find_connected(plane: ControlPlane, token: str) -> Session | None:
+    """The session of an agent that is connected, as `verify_session_token` finds it, where memory alone can tell."""
+    session = plane.sessions.find(digest_token(token))
+    if session is None or session.state != "connected":
+        return None
+    session.last_seen = plane.steady()
+    return session
+
+
 async def verify_session_token(plane: ControlPlane, token: str) -> Session:
     """The session of an agent; an agent that was lost and comes back is connected again.
 

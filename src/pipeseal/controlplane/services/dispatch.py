@@ -20,7 +20,7 @@ from pipeseal.controlplane.store.jobs import ReadyJob
 # What a held ping or a stream hears when the same agent asked again on another connection.
 SUPERSEDED = ""
 # What it hears when there is nothing to say: no job is called so.
-_NO_NEWS = "-"
+NO_NEWS = "-"
 
 # Agents alike in priority and tags wait in one line: (negative priority, tags).
 Line: TypeAlias = tuple[int, Tags]
@@ -116,12 +116,12 @@ async def wait_for_news(future: asyncio.Future[str | None], gone: asyncio.Future
 
     def give_up(_gone: object = None) -> None:
         if not future.done():
-            future.set_result(_NO_NEWS)
+            future.set_result(NO_NEWS)
 
     timer = asyncio.get_running_loop().call_at(until, give_up)
     gone.add_done_callback(give_up)
     try:
-        return await future != _NO_NEWS and not gone.done()
+        return await future != NO_NEWS and not gone.done()
     finally:
         timer.cancel()
         gone.remove_done_callback(give_up)

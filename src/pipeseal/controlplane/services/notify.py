@@ -64,7 +64,7 @@ async def notification_secret(plane: ControlPlane) -> str:
 async def send_due(plane: ControlPlane) -> None:
     """Send the notifications that are due."""
     now = plane.now()
-    while rows := await plane.database.read(lambda tx: notification_store.due_notifications(tx, now, limit=_AT_ONCE)):
+    while rows := await plane.database.look(lambda tx: notification_store.due_notifications(tx, now, limit=_AT_ONCE)):
         secret = await notification_secret(plane)
         await asyncio.gather(*(_attempt(plane, row, secret) for row in rows))
 

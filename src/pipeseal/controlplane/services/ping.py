@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 
 from pipeseal.agentapi.messages import PingJob, PingResponse
-from pipeseal.controlplane.services.dispatch import SUPERSEDED, Session, wait_for_news
+from pipeseal.controlplane.services.dispatch import NO_NEWS, SUPERSEDED, Session, wait_for_news
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.sweep import end_abandoned_job
 
 # A ping that overtakes its agent's own accept on the network must not end the job.
 _ABANDONED_AFTER = 5.0
 # In how many moments of one hold time questions are answered that have waited in vain.
-_MOMENTS = 50
+_MOMENTS = 25
 _SHORTEST_STEP = 0.001
+# Where a request says since when it has waited, when it has before it came to `ping`.
+ASKED_AT = "asked_at"
 
 
-async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]) -> PingResponse:
+async def ping(
+    plane: ControlPlane, session: Session, gone: asyncio.Future[None], *, asked_at: float | None = None
+) -> PingResponse:
     """What an agent is to do: a job, `pause`, `disconnect`, or nothing after the hold time.
 
     Parameters:
         session: the agent.
         gone: done when the agent has hung up.
+        asked_at: since when it has waited, by the event loop's clock; None: from now on.
     """
     loop = asyncio.get_running_loop()
-    deadline = answer_time(loop.time(), plane.settings.ping_hold)
+    deadline = answer_time(loop.time() if asked_at is None else asked_at, plane.settings.ping_hold)
     session.question = object()
     while True:
         await plane.peers.refresh(session)
@@ -57,11 +62,31 @@ async def ping(plane: ControlPlane, session: Session, gone: asyncio.Future[None]
             return PingResponse()
 
 
+def begin_ping(plane: ControlPlane, session: Session) -> PingResponse | asyncio.Future[str | None] | None:
+    """The beginning of `ping` for an agent that is simply idle: an answer, or a future with what `end_ping` tells.
+
+    None when there is more to it, for `ping`: the database has a say, or there is something besides jobs to be told.
+    """
+    is_idle = session.job_id is None and not session.ignored
+    if plane.peers.is_shared or not is_idle or session.stopping or session.paused or session.told_paused:
+        return None
+    session.question = object()
+    job_id = plane.dispatcher.take(session)
+    return plane.dispatcher.wait(session, accepts_jobs=True) if job_id is None else assign(job_id)
+
+
+def end_ping(heard: str | None) -> PingResponse | None:
+    """The answer to a ping that waited, by what it heard; None when it is to look again, with `ping`."""
+    if heard is None:
+        return None
+    return PingResponse() if heard in (SUPERSEDED, NO_NEWS) else assign(heard)
+
+
 def answer_time(now: float, hold: float) -> float:
     """When a question that is asked `now` is answered at the latest: at a moment that it shares with others.
 
     A server that wakes for one idle agent at a time finds nothing of what it does then in its processor's caches;
-    one that wakes for twenty of them at once does for each what a busy server does. No question is held longer than
+    one that wakes for forty of them at once does for each what a busy server does. No question is held longer than
     the operator allows, only a little shorter.
     """
     step = hold / _MOMENTS

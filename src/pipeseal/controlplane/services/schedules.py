@@ -121,7 +121,7 @@ def find_schedule(tx: Transaction, slug: str, schedule_id: str) -> Row:
 async def start_due(plane: ControlPlane) -> None:
     """Make the builds of schedules whose time has come."""
     now = plane.now()
-    for row in await plane.database.read(lambda tx: schedule_store.due_schedules(tx, now)):
+    for row in await plane.database.look(lambda tx: schedule_store.due_schedules(tx, now)):
         try:
             await _start(plane, row)
         except PipesealError as error:

@@ -85,14 +85,14 @@ async def sweep(plane: ControlPlane) -> None:
         plane.peers.agent(agent_id)
         jobs = ", ".join(ended) or "none"
         _log.warning("agent %s (%s) is lost, its jobs: %s", escape_control(name), agent_id, jobs)
-    if await plane.database.read(lambda tx: agent_store.has_due(tx, now)):
+    if await plane.database.look(lambda tx: agent_store.has_due(tx, now)):
         for agent_id in await plane.database.write(lambda tx: agent_store.resume_due(tx, now)):
             paused = plane.sessions.get(agent_id)
             if paused is not None:
                 paused.paused, paused.pause_note = False, ""
                 plane.dispatcher.wake(paused)
             plane.peers.agent(agent_id)
-    if await plane.database.read(lambda tx: job_store.overdue_jobs(tx, now)):
+    if await plane.database.look(lambda tx: job_store.overdue_jobs(tx, now)):
         await plane.database.write(lambda tx: _end_overdue(tx, plane, now))
 
 
