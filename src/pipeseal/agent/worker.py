@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipeseal import __version__
 from pipeseal.agent.agentlog import AgentLog
@@ -197,7 +197,7 @@ class Worker:
         while not self._stop.is_set():
             asked_at = time.monotonic()
             try:
-                answer = await self._call(pings.ping)
+                answer, job = await self._call(self._ask, session, pings, registration)
             except PipesealError as error:
                 if self._stop.is_set():
                     return
@@ -220,8 +220,8 @@ class Worker:
                 )
                 return
             self._note_pause(answer)
-            if answer.job is not None and answer.action != "pause":
-                if await self._take(session, answer.job.id, registration) and self._settings.disconnect_after_job:
+            if job is not None:
+                if await self._take(job, session, registration) and self._settings.disconnect_after_job:
                     self._log.info("One job is done, as asked")
                     await self._while_paused(pings, interval)
                     return
@@ -273,16 +273,36 @@ class Worker:
 
     # --- a job --------------------------------------------------------------------------------------------------
 
-    async def _take(self, session: AgentClient, job_id: str, registration: RegisterResponse) -> bool:
-        """Accept a job and run it to its end; False if it could not be accepted."""
-        trace = self._begin_trace(job_id, registration)
+    def _ask(
+        self, session: AgentClient, pings: AgentClient, registration: RegisterResponse
+    ) -> tuple[PingResponse, _Told | None]:
+        """Ask what to do; a job is accepted at once, in the thread that heard of it.
+
+        Parameters:
+            session: accepts jobs.
+            pings: asks.
+
+        Raises:
+            PipesealError: the question got no answer.
+        """
+        answer = pings.ping()
+        if answer.job is None or answer.action in ("pause", "disconnect"):
+            return answer, None
+        trace = self._begin_trace(answer.job.id, registration)
+        accepted: bytes | PipesealError
         try:
-            data = await self._call(session.accept_job, job_id)
+            accepted = session.accept_job(answer.job.id)
         except PipesealError as error:
-            self._log.warn(f"Could not accept job {job_id}: {error}", code=error.code)
+            accepted = error
+        return answer, _Told(answer.job.id, accepted, trace)
+
+    async def _take(self, job: _Told, session: AgentClient, registration: RegisterResponse) -> bool:
+        """Run an accepted job to its end; False if it could not be accepted."""
+        if isinstance(job.accepted, PipesealError):
+            self._log.warn(f"Could not accept job {job.id}: {job.accepted}", code=job.accepted.code)
             await self._sleep(_jitter(registration.ping_interval))
             return False
-        await self._run(data, job_id, session, registration, trace)
+        await self._run(job.accepted, job.id, session, registration, job.trace)
         return True
 
     async def _run_acquired(self, session: AgentClient, pings: AgentClient, registration: RegisterResponse) -> int:
@@ -406,6 +426,20 @@ class Worker:
     def _report_failure(self, name: str, error: PipesealError, delay: float) -> None:
         if name != "ping" and not self._halt.is_set():
             self._log.warn(f"{name} failed, trying again in {delay:.0f} s: {error}", code=error.code)
+
+
+class _Told(NamedTuple):
+    """A job that a ping told of.
+
+    Parameters:
+        id: as the ping has it.
+        accepted: the server's answer when it was accepted, or why it could not be.
+        trace: of the job, from then on.
+    """
+
+    id: str
+    accepted: bytes | PipesealError
+    trace: JobTrace | None
 
 
 def _is_final(status: int) -> bool:
