@@ -15,7 +15,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.agent.agent_process import AgentProcess
+from pipeseal.cli.build_render import render_build
+from tests.agent.agent_process import AgentProcess, agent_process
+from tests.agent.test_trust import Place
 
 
 class Server:
@@ -107,6 +109,27 @@ def agent(server: Server, tmp_path: Path) -> Iterator[AgentProcess]:
         yield process
     finally:
         process.close()
+
+
+def test_server_hears_what_the_policy_makes_of_jobs_and_shows_it(server: Server, tmp_path: Path) -> None:
+    trust = tmp_path / "trust"
+    trust.mkdir(mode=0o700)
+    place = Place(trust)
+    place.write("policy.toml", 'version = 1\nmode = "observe"\n')
+    token = f"file://{server.folder / 'agent-token'}"
+    with agent_process(server, tmp_path / "agent", "--token", token, *place.flags("--skip-checkout")):
+        observed = server.wait("a", server.build("echo it ran", "a"), {"passed", "failed"})["jobs"][0]
+        assert observed["decision"]["findings"] == [{"code": "signature.missing", "fields": []}]
+        assert (observed["decision"]["mode"], observed["decision"]["proof"]) == ("observe", "none")
+        place.write("policy.toml", "version = 1\n")
+        refused = server.wait("b", server.build("echo it ran", "b"), {"failed"})["jobs"][0]
+        assert refused["refusal"]["code"] == "signature.missing"
+        assert refused["decision"]["mode"] == "enforce" and refused["decision"]["findings"] == []
+    report = server.rest("GET", "/pipelines/a/signing")
+    assert [(one["code"], one["jobs"]) for one in report["would_be_refused"]] == [("signature.missing", 1)]
+    assert report["modes"] == {"observe": 1} and report["proposal"]["next"] == "warn"
+    shown = render_build(server.rest("GET", "/pipelines/a/builds/1"))
+    assert "would have been refused: signature.missing (the policy's mode is observe)" in shown
 
 
 def _log(server: Server, slug: str, build: Any) -> str:

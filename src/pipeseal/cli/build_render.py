@@ -99,10 +99,22 @@ def render_build(build: dict[str, Any]) -> str:
         lines.append(f"  {state:<{state_width}}  {name:<{name_width}}  {'  '.join(fact for fact in facts if fact)}")
         if job.get("reason") and not job.get("refusal"):
             lines.append(f"  {'':<{state_width}}  {text(job['reason'])}")
+        if observed := observed_line(job):
+            lines.append(f"  {'':<{state_width}}  {observed}")
     for job, name in zip(jobs, names, strict=True):
         if job.get("refusal"):
             lines += ["", render_refusal(job, name)]
     return "\n".join(lines)
+
+
+def observed_line(job: dict[str, Any]) -> str:
+    """What would have refused a job that ran, as its agent told the server; empty when nothing would have."""
+    decision = members(job.get("decision") or {})
+    codes = [text(finding.get("code")) for finding in items(decision.get("findings") or [])]
+    if not codes or job.get("refusal"):
+        return ""
+    mode = text(decision.get("mode"))
+    return f"would have been refused: {', '.join(dict.fromkeys(codes))} (the policy's mode is {mode})"
 
 
 def render_refusal(job: dict[str, Any], name: str) -> str:
