@@ -231,6 +231,32 @@ def test_next_failure_is_a_key_and_a_link(stage: Stage) -> None:
         page.wait_for_url(f"**/jobs/{second}")
 
 
+def test_keyboard_gets_past_what_stands_above(stage: Stage) -> None:
+    path, build, tag = stage.build(
+        "steps:\n  - {label: one, key: one, command: make}\n  - {label: two, command: make}\n"
+    )
+    agent = FakeAgent(stage.api, tag)
+    agent.run(1, b"said\n")
+    agent.run(0, b"said\n")
+    job = f"{path}/jobs/{find_job(build, 'one')['id']}"
+    with stage.owner() as owner:
+        page = owner.visit(job + "#L1")
+        skips = page.get_by_role("navigation", name="Skip")
+        expect(skips.get_by_role("link")).to_have_text(
+            ["Skip to trust", "Skip to the steps and the job", "Skip to the log"]
+        )
+        for name, target in (("Skip to trust", "#trust"), ("Skip to the log", ".job-body")):
+            skips.get_by_role("link", name=name).focus()
+            page.keyboard.press("Enter")
+            expect(page.locator(target)).to_be_focused()
+        # What the address says of lines and keys is still there.
+        assert page.url.endswith("#L1")
+        owner.visit(path)
+        page.get_by_role("link", name="Go to the first failure").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/jobs/{find_job(build, 'one')['id']}")
+
+
 def test_keys_are_changed_and_switched_off_by_their_reader(stage: Stage) -> None:
     path, _, _ = stage.build(STEPS)
     with stage.owner() as owner:

@@ -37,7 +37,7 @@ export class JobPanel {
     this.signal = signal;
     this.findArtifact = findArtifact;
     this.head = h("div", { class: "job-head" });
-    this.body = h("div", { class: "job-body" });
+    this.body = h("div", { class: "job-body", tabindex: "-1" });
     this.element = h("section", { class: "build-job", "aria-label": "Job" }, this.head, this.body);
     this.shown = "";
   }

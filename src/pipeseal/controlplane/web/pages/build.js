@@ -12,7 +12,7 @@ import { explain, unexplained } from "../builds/explain.js";
 import { followBuild } from "../builds/follow.js";
 import { graph } from "../builds/graph.js";
 import { JobPanel } from "../builds/job.js";
-import { attemptsOf, buildPath, isBusy, jobPath, latestJobs } from "../builds/names.js";
+import { attemptsOf, buildPath, isBad, isBusy, jobPath, latestJobs } from "../builds/names.js";
 import { StepList } from "../builds/steps.js";
 import { jobTable } from "../builds/table.js";
 import { waterfall } from "../builds/waterfall.js";
@@ -76,12 +76,13 @@ class BuildPage {
     this.view = VIEWS.some(([name]) => name === query.get("view")) ? query.get("view") : "list";
     this.findArtifact = artifactFinder(build);
     this.head = h("div", { class: "build-head" });
-    this.trust = h("div", { id: "trust", class: "trust-bar" });
+    this.trust = h("div", { id: "trust", class: "trust-bar", tabindex: "-1", role: "group", "aria-label": "Trust" });
+    this.skips = h("nav", { "aria-label": "Skip" });
     this.observed = h("div", { class: "build-observed" });
     this.tabs = h("nav", { class: "tabs", "aria-label": "Build" });
     this.notes = h("div", { class: "build-notes" });
-    this.body = h("div", { class: "build-body" });
-    replace(main, this.head, this.trust, this.observed, this.tabs, this.notes, this.body);
+    this.body = h("div", { class: "build-body", tabindex: "-1" });
+    replace(main, this.skips, this.head, this.trust, this.observed, this.tabs, this.notes, this.body);
     this.lay(build);
     this.keys();
   }
@@ -89,6 +90,7 @@ class BuildPage {
   /** Put together what this address shows. */
   lay(build) {
     const { parameters, query, signal } = this;
+    this.skipsTo = null;
     if (parameters.job) {
       const job = build.jobs.find((one) => one.id === parameters.job);
       this.steps = new StepList({ current: parameters.job, query, compact: true });
@@ -118,6 +120,7 @@ class BuildPage {
     // An attempt that was just made is not in what was known before.
     if (this.parameters.job && !this.panel && build.jobs.some((job) => job.id === this.parameters.job)) this.lay(build);
     this.drawHead();
+    this.drawSkips();
     this.drawNotes();
     this.drawObserved();
     this.steps?.update(build);
@@ -126,6 +129,25 @@ class BuildPage {
     if (this.forms) this.drawForms();
     this.drawTrust(before);
     this.goAlong();
+  }
+
+  /** Links for those who come by the keyboard, past what stands above (WCAG 2.4.1). The address keeps its pin and lines. */
+  drawSkips() {
+    const bad = latestJobs(this.build).find((job) => isBad(job) && job.id !== this.parameters.job);
+    if (bad?.id === this.skipsTo) return;
+    this.skipsTo = bad?.id;
+    const to = (element) => (event) => {
+      event.preventDefault();
+      element.focus();
+      element.scrollIntoView();
+    };
+    replace(
+      this.skips,
+      h("a", { class: "skip", href: "#trust", onclick: to(this.trust) }, "Skip to trust"),
+      h("a", { class: "skip", href: "#build", onclick: to(this.body) }, this.parameters.job ? "Skip to the steps and the job" : "Skip to the steps"),
+      this.panel && h("a", { class: "skip", href: "#job", onclick: to(this.panel.body) }, this.parameters.jobTab ? "Skip to what the job's tab shows" : "Skip to the log"),
+      bad && h("a", { class: "skip", href: jobPath(this.build, bad) }, "Go to the first failure"),
+    );
   }
 
   drawHead() {
