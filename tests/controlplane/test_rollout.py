@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,10 @@ def span(first: int, last: int = 0) -> Span:
 
 
 def plan(*agents: AgentStage, observed: int | None = None, **spans: Span) -> Rollout:
+    return planned(agents, spans, observed)
+
+
+def planned(agents: Sequence[AgentStage], spans: Mapping[str, Span], observed: int | None = None) -> Rollout:
     last = None if observed is None else NOW - observed * DAY
     return plan_rollout(agents, spans, last_observed_at=last, now=NOW)
 
@@ -52,7 +58,7 @@ def test_warning_ends_after_a_week_in_which_nothing_was_found(held: int, observe
 
 def test_weakest_of_those_that_verify_counts_and_others_stand_in_the_way_of_enforcing() -> None:
     spans = {"observe": span(20), "warn": span(20), "enforce": span(20)}
-    mixed = plan(agent("a", "enforce"), agent("b", "observe"), agent("c", "warn"), **spans)
+    mixed = planned([agent("a", "enforce"), agent("b", "observe"), agent("c", "warn")], spans)
     assert (mixed.stage, mixed.next, mixed.in_the_way) == ("observe", "warn", ())
     blocked = plan(agent("a", "warn"), agent("mac", "off"), agent("stock", None), warn=span(20), off=span(20))
     assert (blocked.stage, blocked.next, blocked.on, blocked.in_the_way) == (
@@ -85,7 +91,7 @@ def test_whatever_is_told_the_next_stage_is_the_next_one_and_never_in_the_past(
         if mode is not None:
             known = spans.get(mode, span(last + longer, last))
             spans[mode] = Span(min(known.first_at, NOW - (last + longer) * DAY), max(known.last_at, NOW - last * DAY))
-    found = plan(*agents, observed=observed, **spans)
+    found = planned(agents, spans, observed)
     assert found.stage is None or found.stage in {mode for mode, _, _ in told}
     if found.next is None:
         assert found.on is None and found.stage in (None, "enforce")

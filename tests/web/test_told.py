@@ -53,7 +53,7 @@ def pictured(page: Page, name: str) -> None:
     if folder := os.environ.get("PIPESEAL_PICTURES"):
         for scheme in ("light", "dark"):
             for width in (1280, 390):
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # (one of its words)
+                page.emulate_media(color_scheme=scheme)
                 page.set_viewport_size({"width": width, "height": 900})
                 page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
 

@@ -126,8 +126,8 @@ class SigningReport(msgspec.Struct):
 
 
 class PipelineSigning(msgspec.Struct):
-    """How signing stands in a pipeline, in short: how many of the command steps of its newest build carry a signature,
-    and which modes agents told of in its last builds."""
+    """How signing stands in a pipeline, in short: how many command steps of its newest build carry a signature, and
+    which modes agents told of in its last builds."""
 
     pipeline: str
     name: str
