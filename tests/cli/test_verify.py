@@ -38,7 +38,7 @@ BOUND = {
 
 def make_file(**job: Any) -> dict[str, Any]:
     """Evidence of a build with one job, as a Trust tab saves it."""
-    step = parse_command_step({"command": "make", "key": "test", "env": {"A": "1"}, "matrix": ["x", "y"]})
+    step = parse_command_step({"command": "make", "key": "test", "env": {"A": "1"}, "matrix": ["y"]})
     signed = sign_step(step, key=signing_key(), repository_url=REPOSITORY, pipeline_env=BOUND)
     assert signed.signature is not None
     fields = signed.signature.signed_fields

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from pipeseal.cli.exits import CANNOT_CHECK, DONE, KEY_REVOKED, exit_status, worst
+from pipeseal.cli.exits import CANNOT_CHECK, DONE, EVIDENCE_MISSING, KEY_REVOKED, exit_status, worst
 
 if TYPE_CHECKING:
     from pipeseal.cli.verify_source import Asked
-    from pipeseal.signing.evidence import Evidence, ShownJob
+    from pipeseal.signing.evidence import Evidence, ProvenStep, ShownJob
     from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 _STATES = {
@@ -108,8 +108,8 @@ def verify(
 
     \b
     Checked: each step's signature and seal, and that they are for this organisation, pipeline, build, commit and
-    command. Not checked: what happened then (states, logs and artifacts are the server's word), and whether it
-    leaves steps out.
+    command, and that all jobs are shown that the signed steps speak of. Not checked: what happened then (states,
+    logs and artifacts are the server's word), and steps that no other step speaks of.
 
     \b
     The tokens of PIPESEAL_TOKEN, PIPESEAL_TOKEN_FILE and of a server on this machine go to PIPESEAL_SERVER alone.
@@ -119,7 +119,7 @@ def verify(
       0   at least one job, and every step verified
       20  a step is not signed          22  a step is not what was signed
       21  signed by an untrusted key    23  a step cannot be checked, or there is none
-      24  the server does not deliver what was signed
+      24  the server does not deliver what was signed, or leaves out a job
       25  signed by a key that the server calls revoked
     """
     if page_digest or page:
@@ -134,8 +134,11 @@ def verify(
     pins = pins_of(target, pinned)
     asked = fetch_build(target, token_file) if "://" in target else read_file(Path(target))
     keys, whence = _keys(jwks_file, pins, asked)
-    outcomes = [_judge(shown, asked.evidence, keys) for shown in asked.evidence.jobs]
-    status = worst([outcome.status for outcome in outcomes]) if outcomes else CANNOT_CHECK
+    proven: list[tuple[ShownJob, ProvenStep]] = []
+    outcomes = [_judge(shown, asked.evidence, keys, proven) for shown in asked.evidence.jobs]
+    left_out = _left_out(asked.evidence, outcomes, proven)
+    statuses = [outcome.status for outcome in outcomes] + [EVIDENCE_MISSING for _ in left_out]
+    status = worst(statuses) if outcomes else CANNOT_CHECK
     not_checked = _not_checked(asked, outcomes)
     if output == "json":
         import json
@@ -147,28 +150,41 @@ def verify(
             "keys": whence,
             "read_as": "stranger" if asked.stranger else "member",
             "jobs": [outcome._asdict() for outcome in outcomes],
+            "left_out": left_out,
             "not_checked": not_checked,
         }
         click.echo(json.dumps(document, indent=2))
     else:
-        _print_text(asked.evidence, outcomes, status, whence, not_checked)
+        _print_text(asked.evidence, outcomes, status, whence, left_out, not_checked)
     sys.exit(status)
 
 
-def _judge(shown: ShownJob, evidence: Evidence, keys: VerificationKeys) -> Outcome:
+def _judge(
+    shown: ShownJob, evidence: Evidence, keys: VerificationKeys, proven: list[tuple[ShownJob, ProvenStep]]
+) -> Outcome:
+    """What was found of one job; what was proven of a verified one is noted."""
     from pipeseal.errors import MalformedInput, VerificationError
     from pipeseal.signing.delivered_keys import find_revocation
     from pipeseal.signing.evidence import verify_shown_job
 
     try:
-        key = verify_shown_job(shown, evidence, keys)
+        step = verify_shown_job(shown, evidence, keys)
     except (VerificationError, MalformedInput) as error:
         status = exit_status(error) if isinstance(error, VerificationError) else CANNOT_CHECK
         return Outcome(shown.name, _STATES[status], status, code=error.code, message=error.message)
+    key = step.key
     if when := find_revocation(shown.step or {}, key.thumbprint):
         said = f"signed by {key.kid}, whose key was revoked; server says: on {when[:10]}"
         return Outcome(shown.name, "revoked", KEY_REVOKED, key.kid, key.thumbprint, code="key.revoked", message=said)
+    proven.append((shown, step))
     return Outcome(shown.name, "verified", DONE, key.kid, key.thumbprint)
+
+
+def _left_out(evidence: Evidence, outcomes: list[Outcome], proven: list[tuple[ShownJob, ProvenStep]]) -> list[str]:
+    from pipeseal.signing.whole import find_left_out
+
+    pairs = zip(evidence.jobs, outcomes, strict=True)
+    return find_left_out(proven, [shown for shown, outcome in pairs if outcome.status == CANNOT_CHECK])
 
 
 def _keys(jwks_file: str | None, pins: tuple[str, ...], asked: Asked) -> tuple[VerificationKeys, str]:
@@ -200,7 +216,7 @@ def _not_checked(asked: Asked, outcomes: list[Outcome]) -> list[str]:
     withheld = sum(outcome.code == "evidence.withheld" for outcome in outcomes)
     sentences = [
         "what happened: states, exit statuses, logs and artifacts are the server's word",
-        "whether there were more steps than the server shows",
+        "steps that no other step speaks of: the last ones of an upload, or a whole upload",
     ]
     if withheld:
         sentences.insert(
@@ -237,7 +253,12 @@ def _name(evidence: Evidence) -> str:
 
 
 def _print_text(
-    evidence: Evidence, outcomes: list[Outcome], status: int, whence: str, not_checked: list[str]
+    evidence: Evidence,
+    outcomes: list[Outcome],
+    status: int,
+    whence: str,
+    left_out: list[str],
+    not_checked: list[str],
 ) -> None:
     from pipeseal.errors import escape_control
 
@@ -253,6 +274,8 @@ def _print_text(
         else:
             click.echo(f"  {mark} {name}  {outcome.state.replace('_', ' ')} [{outcome.code}]")
             click.echo(f"      {escape_control(outcome.message)}")
+    for sentence in left_out:
+        click.echo(f"  {marks['failed']} missing: {escape_control(sentence)}")
     click.echo("Not checked:")
     for sentence in not_checked:
         click.echo(f"  - {sentence}")

@@ -5,24 +5,29 @@ A page judges the same with code that the control plane delivered; this is for c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from math import nan
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from pipeseal.errors import MalformedInput, VerificationError
 from pipeseal.pipeline.commandstep import parse_command_step
 from pipeseal.pipeline.matrix import verify_permutation
+from pipeseal.pipeline.steps import Matrix
 from pipeseal.signing.fields import BY_NAME, ENVIRONMENT_PREFIX, FIELDS
 from pipeseal.signing.jws import signer_evidence, verify_jws
 from pipeseal.signing.keys.verification_keys import TrustedKey, VerificationKeys
-from pipeseal.signing.payload import render_payload
+from pipeseal.signing.payload import render_canonical, render_payload
 from pipeseal.signing.seal.envelope import VARIABLE
 from pipeseal.signing.seal.parse import parse_seal
-from pipeseal.signing.seal.verify import verify_seal
+from pipeseal.signing.seal.verify import DEFAULT_QUEUE, VerifiedSeal, verify_seal
 from pipeseal.signing.strictjson import decode_strict_json
 
 TYPE: Final = "pipeseal-evidence"
 VERSION: Final = 1
 
+# The time of a start is by the control plane's clock, and the seal's by the uploader's.
+_CLOCKS_SECONDS: Final = 600
 # Binding to what the evidence shows under it: where, and what a missing value means.
 _BUILD_FACTS: Final = {
     "BUILDKITE_BUILD_ID": ("id", ""),
@@ -63,6 +68,20 @@ class Evidence(NamedTuple):
     pipeline: str
     build: Mapping[str, Any]
     jobs: tuple[ShownJob, ...]
+
+
+class ProvenStep(NamedTuple):
+    """What was proven of a shown job's step. Only `verify_shown_job` makes one.
+
+    Parameters:
+        key: the trusted key that signed it.
+        matrix: the matrix that was signed.
+        seal: the seal that was signed with it; None when it has none.
+    """
+
+    key: TrustedKey
+    matrix: Matrix | None
+    seal: VerifiedSeal | None
 
 
 def make_evidence(
@@ -117,8 +136,8 @@ def parse_evidence(data: bytes, *, source: str) -> Evidence:
     )
 
 
-def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys) -> TrustedKey:
-    """The trusted key that signed a job's step, proven to have signed what the control plane shows.
+def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys) -> ProvenStep:
+    """What a trusted key signed of a job's step, proven to be what the control plane shows.
 
     Plan:
         1. There is a signature, and what it covers was delivered.
@@ -127,10 +146,11 @@ def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys
         4. What was signed is what is shown: command, matrix values, organisation, pipeline, build, commit, branch,
            tag, pull request and step, as far as each is signed.
         5. A seal among it is of a trusted key, whole, for the same organisation, pipeline, repository and build, and
-           of the same command and variables.
+           of the same step, command, variables and plugins; good when the job started, as the control plane tells it;
+           and for the agents that the control plane gives the job to.
 
-    Does not check: that an agent ran the step, or anything that happened then; that no step was left out; the seal's
-    time, since a finished build outlives it; the agents it is for.
+    Does not check: that an agent ran the step, or anything that happened then; which tags an agent really has, and
+    when it really started; that no step was left out, which `find_left_out` does.
 
     Raises:
         VerificationError: `signature.missing`; `evidence.withheld`, `evidence.missing`; `field.none`,
@@ -163,12 +183,12 @@ def verify_shown_job(shown: ShownJob, evidence: Evidence, keys: VerificationKeys
     # 3.
     key = verify_jws(value, render_payload(algorithm, values), keys, algorithm=algorithm)
     # 4.
-    _check_shown(values, shown, evidence, key)
+    matrix = _check_shown(values, shown, evidence, key)
     # 5.
     variables = values["env"]
-    if _is_object(variables) and VARIABLE in variables:
-        _check_seal(str(variables[VARIABLE]), values, evidence, keys)
-    return key
+    sealed = _is_object(variables) and VARIABLE in variables
+    seal = _check_seal(str(variables[VARIABLE]), values, shown, evidence, keys) if sealed else None
+    return ProvenStep(key, matrix, seal)
 
 
 def _check_fields(fields: list[str], values: Mapping[str, Any]) -> None:
@@ -188,7 +208,7 @@ def _check_fields(fields: list[str], values: Mapping[str, Any]) -> None:
         raise VerificationError("signature.mismatch", "what the control plane delivers are not the signed fields")
 
 
-def _check_shown(values: Mapping[str, Any], shown: ShownJob, evidence: Evidence, key: TrustedKey) -> None:
+def _check_shown(values: Mapping[str, Any], shown: ShownJob, evidence: Evidence, key: TrustedKey) -> Matrix | None:
     seen: dict[str, Any] = {
         "BUILDKITE_ORGANIZATION_SLUG": evidence.organization,
         "BUILDKITE_PIPELINE_SLUG": evidence.pipeline,
@@ -208,10 +228,10 @@ def _check_shown(values: Mapping[str, Any], shown: ShownJob, evidence: Evidence,
             evidence=signer_evidence(key),
             fields=differing,
         )
-    _check_matrix(values["matrix"], shown.job.get("matrix") or {}, key)
+    return _check_matrix(values["matrix"], shown.job.get("matrix") or {}, key)
 
 
-def _check_matrix(signed: Any, chosen: Any, key: TrustedKey) -> None:
+def _check_matrix(signed: Any, chosen: Any, key: TrustedKey) -> Matrix | None:
     try:
         matrix = parse_command_step({"command": "", "matrix": signed}).matrix
     except MalformedInput as error:
@@ -219,21 +239,27 @@ def _check_matrix(signed: Any, chosen: Any, key: TrustedKey) -> None:
     if not _is_object(chosen) or not all(isinstance(one, str) for one in chosen.values()):
         raise VerificationError("evidence.differs", "the job's matrix values are none", fields=["matrix"])
     verify_permutation(matrix, chosen)
+    return matrix
 
 
-def _check_seal(text: str, values: Mapping[str, Any], evidence: Evidence, keys: VerificationKeys) -> None:
+def _check_seal(
+    text: str, values: Mapping[str, Any], shown: ShownJob, evidence: Evidence, keys: VerificationKeys
+) -> VerifiedSeal:
     try:
         claimed = parse_seal(text)
     except MalformedInput as error:
         raise VerificationError(error.code, error.message, help=error.help) from None
-    seal = verify_seal(
+    started = shown.job.get("started_at")
+    verified = verify_seal(
         text,
         keys,
-        now=claimed.not_before,
+        now=claimed.not_before if started is None else _seconds(started),
         organization=evidence.organization,
         pipeline=evidence.pipeline,
         repository=values["repository_url"],
-    ).seal
+        leeway_seconds=_CLOCKS_SECONDS,
+    )
+    seal = verified.seal
     build = seal.members["build"] or {}
     differing = [
         member
@@ -244,6 +270,8 @@ def _check_seal(text: str, values: Mapping[str, Any], evidence: Evidence, keys: 
     differing += [
         name
         for name, sealed, signed in (
+            ("key", step["key"], shown.job.get("step_key") or ""),
+            ("plugins", [(one["source"], one["config"]) for one in step["plugins"]], _plugins(values["plugins"])),
             ("command", step["command"], values["command"]),
             ("env", step["env"], {name: one for name, one in values["env"].items() if name != VARIABLE}),
         )
@@ -253,6 +281,47 @@ def _check_seal(text: str, values: Mapping[str, Any], evidence: Evidence, keys: 
         raise VerificationError(
             "seal.differs", f"the step was sealed with another {', '.join(differing)}", fields=differing
         )
+    # docs/spec/seal.md section 6, number 6; strangers are not told to which agents a job goes.
+    if "agent_query_rules" in shown.job:
+        _check_agents(seal.audience.agents, shown.job["agent_query_rules"])
+    return verified
+
+
+def _check_agents(sealed: Iterable[str], told: Any) -> None:
+    rules = [_with_queue(map(str, one)) for one in (sealed, told if isinstance(told, list) else ())]
+    if rules[0] != rules[1]:
+        raise VerificationError(
+            "seal.audience",
+            f"the step was sealed for agents with {', '.join(sorted(rules[0]))}, and the control plane gives it to "
+            f"agents with {', '.join(sorted(rules[1]))}",
+            fields=["audience.agents"],
+        )
+
+
+def _with_queue(rules: Iterable[str]) -> set[str]:
+    found = set(rules)
+    return found if any(rule.startswith("queue=") for rule in found) else {*found, f"queue={DEFAULT_QUEUE}"}
+
+
+def _seconds(moment: Any) -> float:
+    """A time of the control plane's as seconds since 1970; one that is none is NaN, at which no seal is good."""
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        return nan
+    return parsed.timestamp() if parsed.tzinfo is not None else nan
+
+
+def _plugins(signed: Any) -> Any:
+    """Signed plugins as a seal has them: source, and configuration as canonical text."""
+    try:
+        return [
+            (source, None if config is None else render_canonical(config).decode())
+            for one in signed or ()
+            for source, config in one.items()
+        ]
+    except (AttributeError, TypeError):
+        return signed
 
 
 def _fact(build: Mapping[str, Any], member: str) -> Any:
