@@ -89,6 +89,19 @@ def test_a_hook_cannot_leave_its_own_behind(server: FakeServer, agent: AgentProc
     assert shown(job)[3:35] != GOOD[3:35] and "OTHER=kept" in job.text
 
 
+def test_an_agent_that_ends_sends_what_it_has(spans: Collector, tmp_path: Path) -> None:
+    # Nothing else would send it for an hour.
+    variables = {**spans.variables(), "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+    flags = (*OPEN, "--tracing-backend", "opentelemetry", "--acquire-job", "only", "--reflect-exit-status")
+    with fake_server() as other:
+        other.add_job({**unsigned("exit 7"), "id": "only"}, "only")
+        other.queue.clear()
+        with agent_process(other, tmp_path, *flags, environment=variables) as acquiring:
+            assert acquiring.wait(60) == 7
+    (job,) = [span for span in spans.spans() if _is_job(span, "only")]
+    assert job.attributes["process.exit.code"] == 7 and job.service == "pipeseal-agent"
+
+
 def test_without_tracing_nothing_is_told_and_nothing_changes(server: FakeServer, tmp_path: Path) -> None:
     with fake_server(20) as other, agent_process(other, tmp_path, *OPEN):
         job = run(other, unsigned(SHOW, traceparent=GOOD), "off")
