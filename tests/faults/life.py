@@ -20,7 +20,7 @@ from pipeseal.agent.artifacts.find import Search, collect_files
 from pipeseal.agent.artifacts.stores import StorePolicy
 from pipeseal.agent.artifacts.upload import ArtifactUpload
 from pipeseal.agent.job_client import JobClient
-from pipeseal.agentapi.messages import FinishRequest, RegisterRequest
+from pipeseal.agentapi.messages import Decision, FinishRequest, ObservedFinding, RegisterRequest
 from pipeseal.controlplane.domain.webhooks import Provider
 from pipeseal.errors import PipesealError, Unavailable
 from tests.controlplane.running import Answer, Api, until
@@ -39,6 +39,7 @@ _STEPS = {
         {"trigger": CHILD, "key": "trigger", "depends_on": "gate"},
     ]
 }
+DECISION = Decision(mode="observe", proof="signature", findings=[ObservedFinding(code="proof.not_enough")])
 _UPLOADED = {"steps": [{"command": "u", "key": "uploaded", "label": "uploaded"}]}
 
 
@@ -219,6 +220,9 @@ class Life:
         if content.status == 302:
             content = self.api.call("GET", _path_of(content.headers["location"]))
         assert content.body == mark.encode(), content
+        # What an agent told with the end of a job is kept with it, or neither is.
+        told = [job["decision"] for job in build["jobs"] if job["type"] == "script" and job["state"] == "passed"]
+        assert told and all(one is not None and one["proof"] == DECISION.proof for one in told), told
         labels = Counter(job["label"] for job in build["jobs"] if job["type"] == "script")
         assert labels == {"first": 1, "uploaded": 1, "fails": 2, "again": 2}
 
@@ -305,4 +309,5 @@ class Agent:
             compressed = compressor.compress(chunk) + compressor.flush()
             client.append_log(job_id, sequence, offset, len(chunk), compressed)
             offset += len(chunk)
-        client.finish_job(job_id, FinishRequest(exit_status=str(status), finished_at="2026-01-01T00:00:01Z"))
+        end = FinishRequest(exit_status=str(status), finished_at="2026-01-01T00:00:01Z", decision=DECISION)
+        client.finish_job(job_id, end)
