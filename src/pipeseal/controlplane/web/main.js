@@ -13,7 +13,8 @@ const ROUTES = [
   [/^\/([^/]+)\/settings(?:\/([^/]+))?$/, () => import("./pages/organization.js"), ["organization", "section"]],
   [
     /^\/([^/]+)\/([^/]+)\/builds\/(\d+)\/jobs\/([^/]+)(?:\/([^/]+))?$/,
-    () => import("./pages/build.js"),
+    // What it imports by itself takes a while to be found out: the log is asked for at once.
+    () => Promise.all([import("./pages/build.js"), import("./log/view.js")]).then(([page]) => page),
     ["organization", "slug", "number", "job", "jobTab"],
   ],
   [/^\/([^/]+)\/([^/]+)\/builds\/(\d+)(?:\/([^/]+))?$/, () => import("./pages/build.js"), ["organization", "slug", "number", "tab"]],
@@ -34,13 +35,16 @@ async function visit() {
   try {
     // A link to any page may say which key counts; the fragment is gone with the next click.
     if (location.hash.includes("pin=")) (await import("./trust/keyring.js")).pins();
+    const [pattern, load, names] = ROUTES.find(([one]) => one.test(location.pathname)) ?? [];
+    // The page's modules are on their way while the server says who is here.
+    const loading = load?.();
+    loading?.catch(() => {}); // it is heard of below
     await session();
     await drawFrame();
-    for (const [pattern, load, names] of ROUTES) {
+    if (loading) {
       const found = location.pathname.match(pattern);
-      if (!found) continue;
       const parameters = Object.fromEntries(names.map((name, at) => [name, found[at + 1] && decodeURIComponent(found[at + 1])]));
-      const page = await load();
+      const page = await loading;
       if (signal.aborted) return;
       await page.show(main, { parameters, query: new URLSearchParams(location.search), signal });
       return;

@@ -7,7 +7,7 @@ const DIGITS = 16;
 
 /** The lines that the address names: `{ from, to, digest }`, from 0; null when it names none. */
 export function readHash() {
-  const found = /^#L(\d{1,9})(?:-L?(\d{1,9}))?(?:&h=([0-9a-f]{16}))?$/.exec(location.hash);
+  const found = /^#L(\d{1,9})(?:-L?(\d{1,9}))?(?:&h=([0-9a-f]{16}))?(?:&|$)/.exec(location.hash);
   if (!found) return null;
   const from = Math.max(0, Number(found[1]) - 1);
   return { from, to: Math.max(from, Number(found[2] ?? found[1]) - 1), digest: found[3] ?? "" };
