@@ -1,9 +1,12 @@
 // All pipelines, each with its newest build. Strangers see the public ones.
 import { duration, h, moment, replace } from "../dom.js";
 import { ask, below, call, may, session } from "../api.js";
-import { state } from "../marks.js";
+import { onKey } from "../frame.js";
+import { state, wordOf } from "../marks.js";
 import { pager } from "../paging.js";
 import { drawUnsigned } from "../trust/unsigned.js";
+
+const TREND = 10;
 
 export async function show(main, { query, signal }) {
   const facts = await session();
@@ -23,13 +26,17 @@ export async function show(main, { query, signal }) {
   }
   const rows = pipelines.map((pipeline) => row(facts, pipeline));
   const hint = h("div");
+  const none = h("p", { class: "empty", role: "status", hidden: true });
+  const words = finder(rows, none, query.get("q") ?? "", links ? " on this page" : "");
   replace(
     main,
-    h("div", { class: "row spread" }, h("h1", null, facts.account ? "Pipelines" : "Public pipelines")),
-    h("ul", { class: "list" }, rows.map((each) => each.element)),
+    h("div", { class: "row spread" }, h("h1", null, facts.account ? "Pipelines" : "Public pipelines"), h("div", { role: "search", "aria-label": "Pipelines" }, words)),
+    h("ul", { class: "list pipelines" }, rows.map((each) => each.element)),
+    none,
     pager(page, links),
     hint,
   );
+  onKey("/", "find a pipeline", () => words.focus());
   await Promise.all([...rows.map((each) => each.fill(signal)), facts.account && drawUnsigned(hint, facts, pipelines, page, signal)]);
 }
 
@@ -52,8 +59,9 @@ function row(facts, pipeline) {
   );
   return {
     element,
+    text: [pipeline.name, pipeline.slug, pipeline.description].join(" ").toLowerCase(),
     fill: async (signal) => {
-      const builds = await call("GET", below(`/pipelines/${pipeline.slug}/builds?per_page=10&exclude_jobs=true`), undefined, { signal });
+      const builds = await call("GET", below(`/pipelines/${pipeline.slug}/builds?per_page=${TREND}&exclude_jobs=true`), undefined, { signal });
       if (builds.length === 0) return replace(newest, "no builds yet");
       const [build] = builds;
       replace(
@@ -65,8 +73,43 @@ function row(facts, pipeline) {
         h("span", { class: "muted" }, build.branch, " · ", duration(build.started_at, build.finished_at), " · ", moment(build.created_at)),
       );
       newest.className = "";
+      drawTrend(trend, builds);
     },
   };
+}
+
+/** The newest builds, the newest last: each a bar, as high as its end is bad; and all of them in words. */
+function drawTrend(element, builds) {
+  const counts = Map.groupBy(builds, (build) => wordOf(build.state));
+  const words = `The newest ${builds.length}: ${[...counts].map(([word, found]) => `${found.length} ${word}`).join(", ")}`;
+  const bars = [...builds].reverse().map((build) => h("span", { class: "trend-bar", dataset: { kind: state(build.state).dataset.kind } }));
+  replace(element, h("span", { "aria-hidden": "true", class: "trend-bars" }, bars), h("span", { class: "visually-hidden" }, words));
+  element.title = words;
+}
+
+/** A field that leaves the rows with its words, and says in `none` when there are none; its words are in the address too. */
+function finder(rows, none, asked, where) {
+  const filter = () => {
+    const wanted = words.value.trim().toLowerCase();
+    for (const { element, text } of rows) element.hidden = !text.includes(wanted);
+    none.hidden = rows.some(({ element }) => !element.hidden);
+    const clear = () => {
+      words.value = "";
+      changed();
+      words.focus();
+    };
+    replace(none, !none.hidden && [`No pipeline${where} with ${words.value.trim()}. `, h("button", { type: "button", onclick: clear }, "Clear the filter")]);
+  };
+  const changed = () => {
+    filter();
+    const next = new URLSearchParams(location.search);
+    if (words.value.trim()) next.set("q", words.value);
+    else next.delete("q");
+    history.replaceState(history.state, "", `${location.pathname}${next.size > 0 ? `?${next}` : ""}${location.hash}`);
+  };
+  const words = h("input", { type: "search", placeholder: "Find a pipeline", "aria-label": "Find a pipeline", "aria-keyshortcuts": "/", value: asked, oninput: changed });
+  filter();
+  return words;
 }
 
 function empty() {
