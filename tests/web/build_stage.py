@@ -109,7 +109,7 @@ def check_accessible(page: Page, *, narrow: bool = True) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"it is wider than {width}"
 
 
-def wait_until(page: Page, expression: str, seconds: float = 15) -> None:
+def wait_until(page: Page, expression: str, seconds: float = 60) -> None:
     """Wait until an expression holds on the page, whose policy lets nothing there evaluate text by itself."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(expression):

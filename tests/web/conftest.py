@@ -7,12 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from pipeseal.controlplane.services.accounts import make_first_link
 from tests.controlplane.running import QUICK, RunningServer, running_server
 
 PASSWORD = "correct horse battery"
+# How long anything on a page may take, on a machine that has much else to do.
+PATIENCE_MILLISECONDS = 60_000
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 
 class Visitor:
@@ -25,7 +28,7 @@ class Visitor:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE_MILLISECONDS)
         self.url = url
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.controlplane.job_side import upload
 from tests.controlplane.running import FakeAgent
@@ -48,11 +48,16 @@ PHONE, DESK = 390, 1280
 
 
 class View(NamedTuple):
-    """A page in one of its states."""
+    """A page in one of its states.
+
+    Parameters:
+        waits: what is there once it is whole, where that comes later than the page.
+    """
 
     name: str
     path: str
     stranger: bool = False
+    waits: str = ""
 
 
 VIEWS = (
@@ -70,8 +75,8 @@ VIEWS = (
     View("build-annotations", "/local/app/builds/2/annotations"),
     View("build-artifacts", "/local/app/builds/2/artifacts"),
     View("build-trust", "/local/widgets/builds/1/trust#pin=THUMBPRINT"),
-    View("job-log", "/local/app/builds/1/jobs/FAILED"),
-    View("job-running", "/local/app/builds/4/jobs/RUNNING"),
+    View("job-log", "/local/app/builds/1/jobs/FAILED", waits=".l"),
+    View("job-running", "/local/app/builds/4/jobs/RUNNING", waits=".l"),
     View("job-environment", "/local/app/builds/1/jobs/FAILED/environment"),
     View("job-timeline", "/local/app/builds/1/jobs/FAILED/timeline"),
     View("job-artifacts", "/local/app/builds/2/jobs/PACKAGED/artifacts"),
@@ -80,8 +85,10 @@ VIEWS = (
     View("job-block", "/local/app/builds/2/jobs/BLOCKED"),
     View("agents", "/local/agents"),
     View("keys", "/local/keys"),
+    View("key", "/local/keys?key=THUMBPRINT"),
     View("settings-general", "/local/app/settings"),
     View("settings-steps", "/local/app/settings/steps"),
+    View("settings-signing", "/local/app/settings/signing"),
     View("organization", "/local/settings"),
     View("members", "/local/settings/members"),
     View("tokens", "/local/settings/tokens"),
@@ -92,7 +99,7 @@ VIEWS = (
     View("welcome", "/welcome#x", stranger=True),
     View("public-dashboard", "/", stranger=True),
     View("public-build", "/local/widgets/builds/1", stranger=True),
-    View("public-log", "/local/widgets/builds/1/jobs/SIGNED", stranger=True),
+    View("public-log", "/local/widgets/builds/1/jobs/SIGNED", stranger=True, waits=".l"),
     View("nothing-to-see", "/local/app", stranger=True),
 )
 
@@ -184,12 +191,13 @@ def test_page_is_for_everybody(everything: Everything, view: View) -> None:
     stage = everything.stage
     size = {"viewport": {"width": DESK, "height": 800}, "reduced_motion": "reduce"}
     with stage.stranger(**size) if view.stranger else stage.owner(**size) as visitor:
-        look(visitor, everything.path(view), view.name)
+        look(visitor, everything.path(view), view)
 
 
-def look(visitor: Visitor, path: str, name: str) -> None:
+def look(visitor: Visitor, path: str, view: View) -> None:
+    name = view.name
     page = visitor.visit(path)
-    come_to_rest(page)
+    come_to_rest(page, view.waits)
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         for width in (DESK, PHONE):
@@ -202,12 +210,15 @@ def look(visitor: Visitor, path: str, name: str) -> None:
             keep_picture(page, f"{name}-{theme}-{width}")
 
 
-def come_to_rest(page: Page) -> None:
-    """Wait until nothing is added any more; the connection of what is followed stays open."""
-    before, length = -1, 0
-    while length != before:
-        page.wait_for_timeout(150)
-        before, length = length, page.evaluate("document.body.innerHTML.replace(/[0-9]+/g, '').length")
+def come_to_rest(page: Page, waits: str) -> None:
+    """Wait until the page is whole: nothing is loading, signatures are checked, and what comes later is there."""
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    expect(page.get_by_text("Checking the signature")).to_have_count(0)
+    bar = page.locator("main > .trust-bar")
+    if bar.count() > 0:
+        expect(bar).not_to_be_empty()
+    if waits:
+        expect(page.locator(waits).first).to_be_visible()
 
 
 def keep_picture(page: Page, name: str) -> None:

@@ -16,6 +16,7 @@ from pipeseal.controlplane.store.database import Transaction
 from pipeseal.lab.stage import Actors, make_repository
 from pipeseal.signing.keys.jwk import parse_jwks
 from tests.controlplane.running import QUICK, Api, RunningServer, find_job, running_server, until
+from tests.web.conftest import PATIENCE_MILLISECONDS
 
 SLUG = "widgets"
 KEY_ID = "uploader-1"
@@ -151,7 +152,7 @@ class Reader:
         self.context = context
         self.scene = scene
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE_MILLISECONDS)
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
