@@ -1,4 +1,4 @@
-"""`keys list`, `keys show`, `keys revoke`, `keys rotate`: what they write, what they leave alone, and what they refuse."""
+"""The commands of `keys`: what they write, what they leave alone, and what they refuse."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeseal.cli.exits import CANNOT_CHECK, KEY_REVOKED, NOT_SIGNED, UNKNOWN_SIGNER
+from pipeseal.cli.keys_publish import keys_publish
 from pipeseal.cli.verify import verify
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 from pipeseal.signing.delivered_keys import find_pinned_keys, parse_pin
@@ -116,6 +117,43 @@ def test_who_says_no_key_is_told_to(api: Api, tmp_path: Path) -> None:
     (tmp_path / "pipeseal").mkdir()
     (tmp_path / "pipeseal" / "verification.json").write_text(pair_of("EdDSA").public_set)
     assert said(target)["jobs"][0]["state"] == "verified"
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_pin_is_enough_where_the_key_is_listed_or_one_s_own(api: Api, tmp_path: Path) -> None:
+    target = f"{api.url}/local/open/builds/1#pin={PIN}"
+    assert api.rest("DELETE", f"/keys/{PIN}").status == 204
+    result = run(target)
+    assert result.exit_code == UNKNOWN_SIGNER and "no key with the pinned thumbprint is here" in result.stderr
+    # One's own file is asked too, as far as the pin allows.
+    (tmp_path / "pipeseal").mkdir()
+    own = tmp_path / "pipeseal" / "verification.json"
+    own.write_text(pair_of("EdDSA").public_set)
+    assert said(target)["jobs"][0]["state"] == "verified"
+    # Listed by the command, it is everybody's.
+    (tmp_path / "token").write_text(api.api_token)
+    words = ["--server", api.url, "--token-file", str(tmp_path / "token"), "--description", "the uploader"]
+    done = CliRunner().invoke(keys_publish, words)
+    assert done.stdout == f"Listed {KEY['kid']} ({PIN}) on {api.url}\n", done.exception
+    own.unlink()
+    assert said(target)["jobs"][0]["state"] == "verified"
+    (row,) = api.rest("GET", "/keys").json
+    assert (row["id"], row["description"]) == (PIN, "the uploader")
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(
+    ("algorithm", "half", "code"), [("EdDSA", "private_set", "key.private"), ("HS256", "public_set", "key.symmetric")]
+)
+def test_keys_that_can_sign_are_not_published(api: Api, tmp_path: Path, algorithm: str, half: str, code: str) -> None:
+    (tmp_path / "keys.json").write_text(getattr(pair_of(algorithm), half))
+    (tmp_path / "keys.json").chmod(0o600)
+    (tmp_path / "token").write_text(api.api_token)
+    before = api.rest("GET", "/keys").json
+    words = ["--server", api.url, "--token-file", str(tmp_path / "token"), "--keys", str(tmp_path / "keys.json")]
+    done = CliRunner().invoke(keys_publish, words)
+    assert isinstance(done.exception, ConfigurationError) and done.exception.code == code
+    assert api.rest("GET", "/keys").json == before
 
 
 @pytest.mark.usefixtures("nobody")

@@ -154,7 +154,8 @@ def init(
     click.echo(
         "          for a README or a chat; browsers keep what follows # to themselves, and only that key counts"
     )
-    click.echo(f"  list    verification.json, on {pages}/keys: spares readers the search, and proves nothing")
+    click.echo(f"  list    pipeseal keys publish --keys {directory / 'verification.json'}")
+    click.echo("          so that they find the key that the link names; listing proves nothing, the link does")
     click.echo(f"  check   pipeseal verify {pages}/{pipeline or 'SLUG'}/builds/1#pin={thumbprint}")
     leaked = f"pipeseal keys revoke {pair.key.kid} --reason TEXT"
     click.echo(f"\nIf you lose signing.json, make a new key pair; if it leaks: {leaked}")

@@ -196,12 +196,19 @@ def _keys(jwks_file: str | None, pins: tuple[str, ...], asked: Asked) -> tuple[V
     from pipeseal.signing.keys.verification_keys import VerificationKeys
 
     own = default_directory() / "verification.json"
-    if jwks_file is None and not pins and own.exists():
+    if jwks_file is None and own.exists():
         jwks_file = str(own)
     if pins:
         given = load_verification_keys(jwks_file) if jwks_file else ()
         kept = [key for key in given if key.thumbprint() in pins]
-        return VerificationKeys([*kept, *find_pinned_keys(asked.steps, pins)]), "pinned"
+        found = VerificationKeys([*kept, *find_pinned_keys(asked.steps, pins)])
+        if not len(found):
+            click.echo(
+                "warning: no key with the pinned thumbprint is here, and the server has none to deliver: "
+                "give --jwks-file FILE, or have an owner list it (pipeseal keys publish)",
+                err=True,
+            )
+        return found, "pinned"
     if jwks_file is None:
         raise ConfigurationError(
             "evidence.keys",
