@@ -237,6 +237,7 @@ def test_pin_in_the_link_is_the_only_key_that_counts(readers: Readers, scene: Sc
     # The tab goes on asking for it, until the reader says otherwise.
     page = other.draw("tab")
     assert other.mark == "unknown_signer"
+    expect(page.locator(".leopard code")).to_have_text(f"pipeseal verify {scene.api.url}{scene.path}#pin={'A' * 43}")
     page.get_by_role("button", name="Forget the pin").click()
     expect(page.locator(".trust-bar .trust").first).to_have_attribute("data-trust", "verified")
 
