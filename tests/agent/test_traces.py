@@ -71,6 +71,7 @@ def test_a_good_one_is_joined_whatever_its_flags(server: FakeServer, agent: Agen
         (finish,) = [request for request in server.requests if request.path.endswith(f"/jobs/{job.id}/finish")]
         assert finish.headers["traceparent"] == f"{GOOD[:36]}{root.span_id}-01"
     assert not [request for request in server.requests if "ping" in request.path and "traceparent" in request.headers]
+    assert "traces       of jobs are sent to a collector" in agent.log
 
 
 def test_a_servers_variable_gives_way_to_the_agents_own(server: FakeServer, agent: AgentProcess) -> None:

@@ -138,6 +138,9 @@ def _banner(settings: AgentSettings, verification: VerificationSettings, ledger:
         rows.append(("uploads", f"sign with {settings.signing_key}"))
     if settings.signer_socket is not None:
         rows.append(("uploads", f"signed by the signer at {settings.signer_socket}"))
+    if settings.tracing_backend:
+        whose = "the server's" if settings.tracing_propagate_traceparent else "of their own"
+        rows.append(("traces", f"of jobs are sent to a collector (OTEL_EXPORTER_OTLP_ENDPOINT); traces: {whose}"))
     rows.append(("builds", str(settings.build_path)))
     switches = [
         f"hooks: {settings.hooks_path or 'none'}",
