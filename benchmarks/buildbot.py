@@ -20,7 +20,7 @@ from benchmarks.peers import ROOT
 from benchmarks.workspace import Workspace
 
 CONFIGURATION = ROOT / "benchmarks" / "buildbot_peer" / "master.cfg"
-READY_SECONDS = 60.0
+READY_SECONDS = 200.0
 # Its API has no way to wait for output, so it is asked again and again: often enough to be exact, seldom enough
 # not to keep its one thread busy.
 POLL_SECONDS = 0.01

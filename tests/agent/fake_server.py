@@ -167,7 +167,7 @@ class FakeServer:
             request for request in list(self.requests) if (request.method, request.path) == (method, "/v3" + path)
         ]
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something has happened; fails when it does not."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -26,7 +26,7 @@ def unsigned(command: str, **more: Any) -> dict[str, Any]:
     return {"id": "JOB", "token": "JOBTOKEN-JOBTOKEN", "env": env, "step": step, **more}
 
 
-def run(server: FakeServer, raw: dict[str, Any], job_id: str = "job-1", seconds: float = 30) -> JobRecord:
+def run(server: FakeServer, raw: dict[str, Any], job_id: str = "job-1", seconds: float = 60) -> JobRecord:
     """Run a job to its end."""
     job = server.add_job({**raw, "id": job_id}, job_id)
     assert job.finished.wait(seconds), f"the job did not finish; its log: {job.text}"

@@ -382,7 +382,7 @@ def ssh_server(folder: Path) -> Iterator[tuple[int, str]]:
     assert program is not None
     process = subprocess.Popen([program, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             assert process.poll() is None and time.monotonic() < deadline, "sshd did not start"
             try:

@@ -165,7 +165,7 @@ def test_close_ends_a_call_at_whatever_moment_it_comes() -> None:
             thread.start()
             time.sleep(number * 0.00005)
             pool.close()
-            thread.join(5)
+            thread.join(60)
             assert ended == ["api.unreachable"], number
 
 
@@ -183,7 +183,7 @@ def test_close_ends_a_call_that_waits() -> None:
         thread.start()
         time.sleep(0.1)
         pool.close()
-        thread.join(5)
+        thread.join(60)
         assert [error.code for error in caught] == ["api.unreachable"]
         with pytest.raises(Unavailable):
             pool.request("GET", "/ping", token="t")

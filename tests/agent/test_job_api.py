@@ -83,7 +83,7 @@ def client(api: JobApi) -> Iterator[JobApiClient]:
 def raw(api: JobApi, request: bytes) -> bytes:
     """Everything the socket answers to these bytes."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(api.environment[SOCKET_VARIABLE])
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -213,14 +213,14 @@ def test_concurrent_promises_share_one_declaration() -> None:
     def declare(exit_status: int, _reason: str) -> None:
         declared.append(exit_status)
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     book = PromiseBook(declare)
     outcomes: list[bool] = []
     threads = [threading.Thread(target=lambda: outcomes.append(book.promise(1, "").by_this_call)) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     go_on.set()
     for thread in threads:
         thread.join()
@@ -414,7 +414,7 @@ def test_a_silent_caller_does_not_keep_the_job_from_ending(control: Control, soc
         ask(api, "GET", f"{BASE}/env")
         api.close()
         api.close()
-        silent.settimeout(10)
+        silent.settimeout(60)
         assert silent.recv(1) == b""
 
 

@@ -73,7 +73,7 @@ def _run(server: FakeServer, cases: list[Case]) -> list[JobRecord]:
         # Cases have the same id or none: give each one its own, where it stands.
         job_id = f"job-{number:04}"
         job = server.add_job(raw.replace(b'"job-0001"', f'"{job_id}"'.encode()), job_id)
-        assert job.finished.wait(30), f"{case['name']} did not finish"
+        assert job.finished.wait(60), f"{case['name']} did not finish"
         jobs.append(job)
     return jobs
 

@@ -63,7 +63,7 @@ def test_first_output_goes_out_at_once_and_the_rest_when_due() -> None:
     started = time.monotonic()
     stream.write(b"first")
     while not sink.chunks:
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
         time.sleep(0.002)
     for _ in range(20):
         stream.write(b"more ")
@@ -96,7 +96,7 @@ def test_the_agents_first_lines_go_with_the_output_or_soon(monkeypatch: pytest.M
 
 
 def _wait_for(sink: Sink) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not sink.chunks:
         assert time.monotonic() < deadline
         time.sleep(0.002)

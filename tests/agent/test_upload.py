@@ -311,7 +311,7 @@ def test_upload_inside_a_job_signs_with_the_agents_key(tmp_path: Path, keys: Pat
             "BUILDKITE_COMMIT": commit,
         }
         job = server.add_job({"id": "a", "token": "JOBTOKEN", "env": env, "step": {"command": command}}, "a")
-        assert job.finished.wait(30) and job.finish is not None
+        assert job.finished.wait(60) and job.finish is not None
         assert job.finish["exit_status"] == "0", job.text
         (body,) = server.uploads
         request = server.calls("POST", "/jobs/a/pipelines")[0]

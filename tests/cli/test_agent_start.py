@@ -33,7 +33,7 @@ def start(folder: Path, *flags: str, token: str = "T", **environment: str) -> su
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
 
 

@@ -64,7 +64,7 @@ def test_a_signer_tells_its_manager_reads_its_file_again_and_stops(shop: Worksho
     path = folder / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "notify"))
-        manager.settimeout(30)
+        manager.settimeout(60)
         process = subprocess.Popen(
             words(shop, "--socket", str(path)),
             env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
@@ -86,7 +86,7 @@ def test_a_signer_tells_its_manager_reads_its_file_again_and_stops(shop: Worksho
             assert client.grant(shop.job().request).capability
             process.send_signal(signal.SIGTERM)
             assert manager.recv(100) == b"STOPPING=1"
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
             process.communicate()

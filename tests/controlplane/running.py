@@ -63,7 +63,7 @@ class Api:
         body: Any = None,
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 40,
+        timeout: float = 120,
     ) -> Answer:
         """One request; `body` is sent as JSON, `raw` as it is."""
         content = raw if raw is not None else None if body is None else json.dumps(body).encode()
@@ -120,7 +120,7 @@ class Api:
         build: dict[str, Any] = answer.json
         return build
 
-    def wait_build(self, *states: str, number: int = 1, slug: str = "demo", seconds: float = 20) -> dict[str, Any]:
+    def wait_build(self, *states: str, number: int = 1, slug: str = "demo", seconds: float = 60) -> dict[str, Any]:
         """Wait until a build is in one of `states`."""
         build = self.build(number, slug)
         deadline = time.monotonic() + seconds
@@ -176,14 +176,14 @@ def running_server(
     server = Server(plane, listener, lambda _url: ready.set())
     thread = threading.Thread(target=server.serve_until_stopped, daemon=True)
     thread.start()
-    assert ready.wait(10), "the server did not start"
+    assert ready.wait(60), "the server did not start"
     api = Api(plane.url, folder, tokens)
     try:
         yield RunningServer(api, plane, server, folder)
     finally:
         api.close()
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
 
@@ -251,7 +251,7 @@ class ServerProcess:
     def _reap(self) -> int:
         assert self.process is not None
         assert self.process.stdout is not None
-        status = self.process.wait(15)
+        status = self.process.wait(60)
         self.process.stdout.close()
         self.process = None
         for api in self._apis:
@@ -290,7 +290,7 @@ class FakeAgent:
         action: dict[str, Any] = answer.json
         return action
 
-    def next_job(self, seconds: float = 15) -> str:
+    def next_job(self, seconds: float = 60) -> str:
         """Ping until there is a job."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -392,7 +392,7 @@ def find_job(build: Mapping[str, Any], name: str) -> dict[str, Any]:
     return job
 
 
-def until(check: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def until(check: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait until `check` holds."""
     deadline = time.monotonic() + seconds
     while not check():

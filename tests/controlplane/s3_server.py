@@ -73,7 +73,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _request(url: str, method: str, path: str) -> None:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         connection.request(method, path, headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/x/y/s3/z"})
         answer = connection.getresponse()

@@ -68,7 +68,7 @@ class Stream:
         method: str = "POST",
         path: str = PATH,
         content_type: str = "application/grpc+proto",
-        seconds: float = 15,
+        seconds: float = 60,
     ) -> None:
         self.socket = socket.create_connection((api.host, api.port), timeout=seconds)
         body = frame(b"") if body is None else body
@@ -97,7 +97,7 @@ class Stream:
         self._file.close()
         self.socket.close()
 
-    def next(self, seconds: float = 15) -> tuple[str, str] | None:
+    def next(self, seconds: float = 60) -> tuple[str, str] | None:
         """The next action; None when the stream has ended."""
         self.socket.settimeout(seconds)
         size = int(self._file.readline() or b"0", 16)
@@ -107,7 +107,7 @@ class Stream:
         assert chunk[:5] == frame(chunk[5:])[:5]
         return decode(chunk[5:])
 
-    def next_job(self, seconds: float = 15) -> str:
+    def next_job(self, seconds: float = 60) -> str:
         """The next action, which is a job."""
         action = self.next(seconds)
         assert action is not None

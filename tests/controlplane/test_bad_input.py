@@ -88,7 +88,7 @@ def address(scene: Scene, key: str, /, **changes: Any) -> str:
 
 
 def send(scene: Scene, key: str, path: str, authorization: str | None, body: bytes | None, **more: Any) -> Answer:
-    return scene.api.call(key.partition(" ")[0], path, authorization=authorization, raw=body, timeout=10, **more)
+    return scene.api.call(key.partition(" ")[0], path, authorization=authorization, raw=body, timeout=60, **more)
 
 
 def content(scene: Scene, key: str) -> tuple[bytes | None, dict[str, str]]:

@@ -155,7 +155,7 @@ def test_a_build_is_watched_to_its_end(running: RunningServer, command: Command)
     thread = threading.Thread(target=work)
     thread.start()
     result = command("build", "create", "--pipeline", "demo", "--watch")
-    thread.join(10)
+    thread.join(60)
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert "first | hello" in lines
@@ -189,7 +189,7 @@ def test_a_refused_job_is_shown_with_its_code_and_what_differed(
     thread = threading.Thread(target=work)
     thread.start()
     result = command("build", "create", "--pipeline", "demo", "--watch")
-    thread.join(10)
+    thread.join(60)
     assert result.exit_code == status
     assert "k: refused" in result.output
     assert "k: REFUSED by agent prod-1, nothing was run" in result.output
@@ -231,7 +231,7 @@ def test_the_log_of_a_running_job_is_followed_to_its_end(running: RunningServer,
     for number in range(5):
         assert job.chunk(number + 1, number * 5, f"ln {number}\n".encode()).status == 200
     job.finish()
-    follow.join(15)
+    follow.join(60)
     assert results[0].output == "ln 0\nln 1\nln 2\nln 3\nln 4\n"
 
 

@@ -125,7 +125,7 @@ def test_a_log_can_be_followed_while_it_grows(running: RunningServer) -> None:
     thread.start()
     assert job.chunk(3, 8, b"three\n").status == 200
     assert job.chunk(2, 4, b"two\n").status == 200
-    thread.join(5)
+    thread.join(60)
     assert found[0] in (b"two\n", b"two\nthree\n")
     rest = api.rest("GET", f"{log_path(job)}?offset=14&wait=0")
     assert (rest.body, rest.headers["x-log-ended"]) == (b"", "false")

@@ -63,11 +63,11 @@ def test_parameters_are_translated_and_quoted_text_is_not(sql: str, translated: 
 
 def test_many_writers_share_commits_and_each_is_durable(database: PostgresDatabase) -> None:
     first = threading.Event()
-    database.submit(lambda tx: first.wait(5))
+    database.submit(lambda tx: first.wait(60))
     futures = [database.submit(partial(set_value, name=f"n{n}", value=str(n))) for n in range(200)]
     first.set()
     for future in futures:
-        future.result(10)
+        future.result(60)
     assert len(get_values(database)) == 200
     assert database.commits <= 5
 
@@ -86,21 +86,21 @@ def test_a_failing_transaction_is_undone_alone(database: PostgresDatabase) -> No
         tx.after_commit(lambda: called.append("whole"))
         return "done"
 
-    database.submit(lambda tx: gate.wait(5))
+    database.submit(lambda tx: gate.wait(60))
     failing, succeeding = database.submit(fail), database.submit(succeed)
     gate.set()
-    assert succeeding.result(5) == "done"
+    assert succeeding.result(60) == "done"
     with pytest.raises(MalformedInput):
-        failing.result(5)
+        failing.result(60)
     with pytest.raises(MalformedInput):
-        database.submit(fail).result(5)  # alone in its commit
+        database.submit(fail).result(60)  # alone in its commit
     assert get_values(database) == {"whole": "x"}
     assert called == ["whole"]
 
 
 def test_a_nul_character_is_the_callers_mistake(database: PostgresDatabase) -> None:
     with pytest.raises(MalformedInput) as error:
-        database.submit(partial(set_value, name="n", value="a\0b")).result(5)
+        database.submit(partial(set_value, name="n", value="a\0b")).result(60)
     assert error.value.code == "request.malformed"
 
 
@@ -115,14 +115,14 @@ def test_a_connection_that_breaks_inside_a_transaction_is_tried_again(url: str, 
         tx.all("SELECT 1 AS one")
         return "done"
 
-    assert database.submit(change).result(20) == "done"
+    assert database.submit(change).result(60) == "done"
     assert len(tries) == 2
     assert get_values(database) == {"once": "x"}
 
 
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_commit_whose_answer_is_lost_is_done_exactly_once(database: PostgresDatabase, arrives: bool) -> None:
-    database.submit(lambda tx: tx.run("CREATE TABLE counted (n BIGINT)")).result(5)
+    database.submit(lambda tx: tx.run("CREATE TABLE counted (n BIGINT)")).result(60)
     connection = database._writing
     assert connection is not None
     execute = connection.execute
@@ -145,7 +145,7 @@ def test_a_commit_whose_answer_is_lost_is_done_exactly_once(database: PostgresDa
             vars(connection)["execute"] = break_at_commit
         return "done"
 
-    assert database.submit(count).result(20) == "done"
+    assert database.submit(count).result(60) == "done"
     rows = database.read_now(lambda tx: tx.all("SELECT n FROM counted"))
     assert len(rows) == 1
     assert len(called) == 1
@@ -155,7 +155,7 @@ def test_a_commit_whose_answer_is_lost_is_done_exactly_once(database: PostgresDa
 def test_reads_see_one_snapshot_and_survive_a_restart_of_the_database(url: str, database: PostgresDatabase) -> None:
     def look(tx: Transaction) -> tuple[int, int]:
         before = len(tx.all("SELECT name FROM settings"))
-        database.submit(lambda tx: set_value(tx, "later", "x")).result(5)
+        database.submit(lambda tx: set_value(tx, "later", "x")).result(60)
         return before, len(tx.all("SELECT name FROM settings"))
 
     assert database.read_now(look) == (0, 0)
@@ -166,7 +166,7 @@ def test_reads_see_one_snapshot_and_survive_a_restart_of_the_database(url: str, 
 def test_writers_of_two_servers_stand_in_one_line(url: str, database: PostgresDatabase) -> None:
     other = PostgresDatabase.open_url(url)
     try:
-        database.submit(partial(set_value, name="n", value="0")).result(5)
+        database.submit(partial(set_value, name="n", value="0")).result(60)
 
         def add(tx: Transaction) -> None:
             row = tx.one("SELECT value FROM settings WHERE name = 'n'")
@@ -174,7 +174,7 @@ def test_writers_of_two_servers_stand_in_one_line(url: str, database: PostgresDa
             tx.run("UPDATE settings SET value = :value WHERE name = 'n'", value=str(int(row["value"]) + 1))
 
         for future in [engine.submit(add) for _ in range(100) for engine in (database, other)]:
-            future.result(20)
+            future.result(60)
         assert get_values(other) == {"n": "200"}
     finally:
         other.close()

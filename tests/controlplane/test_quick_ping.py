@@ -40,7 +40,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
 
 
 def _ask(running: RunningServer, *headers: tuple[str, str], method: str = "GET") -> tuple[int, dict[str, object]]:
-    connection = http.client.HTTPConnection(urlsplit(running.plane.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(running.plane.url).netloc, timeout=60)
     try:
         connection.putrequest(method, "/v3/ping")
         for name, value in headers:

@@ -290,7 +290,7 @@ def test_a_build_can_be_waited_for(running: RunningServer) -> None:
     )
     waiter.start()
     FakeAgent(running.api).take()
-    waiter.join(10)
+    waiter.join(60)
     assert found[0].json["state"] == "running"
     assert found[0].headers["etag"] != tag
 

@@ -45,7 +45,7 @@ class Stream:
     """A stream that is being read."""
 
     def __init__(self, api: Api, path: str, headers: dict[str, str] | None = None) -> None:
-        self._connection = HTTPConnection(api.host, api.port, timeout=15)
+        self._connection = HTTPConnection(api.host, api.port, timeout=60)
         sent = {"Authorization": f"Bearer {api.api_token}", **(headers or {})}
         self._connection.request("GET", ROOT + path, headers=sent)
         self._response = self._connection.getresponse()

@@ -515,7 +515,7 @@ def test_a_timeout_stops_the_job(running: RunningServer) -> None:
     assert job.env["BUILDKITE_TIMEOUT"] == "3"
     past = "UPDATE jobs SET deadline_at = deadline_at - 180000000 WHERE id = :id"
     running.plane.database.submit(lambda tx: tx.run(past, id=job.id)).result()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while job.state().json["state"] != "timing_out":
         assert time.monotonic() < deadline
         time.sleep(0.02)

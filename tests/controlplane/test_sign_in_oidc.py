@@ -151,7 +151,7 @@ def to_provider(browser: Browser) -> str:
     address = urlsplit(begun.headers["location"])
     import http.client
 
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
     connection.request("GET", f"{address.path}?{address.query}")
     back = connection.getresponse().getheader("location") or ""
     connection.close()

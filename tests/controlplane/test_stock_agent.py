@@ -144,8 +144,8 @@ def test_a_cancelled_job_is_stopped(running: RunningServer, tmp_path: Path) -> N
     running.api.create_build(env={"BUILDKITE_SKIP_CHECKOUT": "true"})
     with stock_agent(running, tmp_path):
         job_id = find_job(running.api.build(), "long")["id"]
-        until(lambda: b"begun" in running.api.log(running.api.build(), job_id), "the job's first line", 30)
+        until(lambda: b"begun" in running.api.log(running.api.build(), job_id), "the job's first line")
         assert running.api.rest("PUT", "/pipelines/demo/builds/1/cancel").status == 200
-        build = running.api.wait_build("canceled", seconds=30)
+        build = running.api.wait_build("canceled", seconds=60)
     job = find_job(build, "long")
     assert (job["state"], job["signal"], job["signal_reason"]) == ("canceled", "SIGTERM", "cancel")

@@ -38,7 +38,7 @@ def listening(running: RunningServer, count: int = 1) -> None:
         ids = [session.id for session in running.plane.sessions]
         return sum(running.plane.dispatcher.is_streaming(agent_id) for agent_id in ids) == count
 
-    until(listen, f"{count} streams", 20)
+    until(listen, f"{count} streams")
 
 
 def counting(folder: Path) -> tuple[Path, str]:
@@ -76,7 +76,7 @@ def test_each_job_runs_once_and_pauses_hold(running: RunningServer, tmp_path: Pa
     with stock_agent(running, tmp_path, "--ping-mode", "stream-only", "--spawn", "3", bootstrap=bootstrap) as process:
         listening(running, 3)
         running.api.create_build("many")
-        build = running.api.wait_build("passed", slug="many", seconds=30)
+        build = running.api.wait_build("passed", slug="many", seconds=60)
         assert Counter(ran.read_text().split()) == Counter(job["id"] for job in build["jobs"])
         agents = [agent["id"] for agent in running.api.rest("GET", "/agents").json]
         for agent_id in agents:
@@ -119,15 +119,15 @@ def test_it_goes_on_when_the_server_was_killed(tmp_path: Path) -> None:
         ran, bootstrap = counting(tmp_path)
         log = tmp_path / "agent.log"
         with stock_agent(shown, tmp_path, bootstrap=bootstrap):
-            until(lambda: log.read_text().count("Ping stream connection established") == 1, "the stream", 20)
+            until(lambda: log.read_text().count("Ping stream connection established") == 1, "the stream")
             api.create_build()
             api.wait_build("passed")
             server.kill()
             api = server.start()
             for number in (2, 3):
                 api.create_build()
-                api.wait_build("passed", number=number, seconds=40)
-            until(lambda: log.read_text().count("Ping stream connection established") == 2, "a new stream", 30)
+                api.wait_build("passed", number=number, seconds=60)
+            until(lambda: log.read_text().count("Ping stream connection established") == 2, "a new stream")
         assert len(set(ran.read_text().split())) == len(ran.read_text().split()) == 3
     finally:
         server.kill_if_running()
@@ -203,5 +203,5 @@ def test_where_streams_cannot_pass_it_polls(running: RunningServer, tmp_path: Pa
     ):
         for number in (1, 2, 3):
             running.api.create_build()
-            running.api.wait_build("passed", number=number, seconds=30)
+            running.api.wait_build("passed", number=number, seconds=60)
     assert [session.unheard for session in running.plane.sessions] == [status == 0]

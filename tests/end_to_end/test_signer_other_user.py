@@ -74,7 +74,7 @@ class Cast:
                 user=uid, group=uid, extra_groups=None if uid is None else [NOBODYS_GROUP],
             )  # fmt: skip
         self.running.append(process)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while ready not in (text := log.read_text("utf-8", "replace")):
             if process.poll() is not None or time.monotonic() > deadline:
                 if "Permission denied" in text or "No module named" in text:

@@ -51,7 +51,7 @@ class CuttingProxy:
 
     def decide(self, method: str, path: str) -> Cut | None:
         """Note a request, and say whether it is cut."""
-        assert self.open.wait(30)
+        assert self.open.wait(60)
         route, job_id = self._recognise(method, path.partition("?")[0])
         with self._lock:
             seen = self.seen.setdefault(job_id, Counter())

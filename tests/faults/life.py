@@ -126,7 +126,7 @@ class Life:
     # --- a person and a provider ----------------------------------------------------------------------------------
 
     def _rest(self, method: str, path: str, body: Any = None) -> Answer:
-        return self._again(lambda: self.api.rest(method, path, body, timeout=10))
+        return self._again(lambda: self.api.rest(method, path, body, timeout=60))
 
     def _again(self, call: Callable[[], Answer]) -> Answer:
         for _ in range(40):
@@ -179,7 +179,7 @@ class Life:
     def _drive(self, agent: Agent, number: int, mark: str, outcomes: Outcomes) -> dict[str, Any]:
         """Until the main build has ended: unblock it, and have its last step run again by hand."""
         path = f"/pipelines/{PARENT}/builds/{number}"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         by_hand = False
         while True:
             build: dict[str, Any] = self._rest("GET", path).json
@@ -197,7 +197,7 @@ class Life:
             agent.work(mark)
 
     def _until_ended(self, agent: Agent, slug: str, number: int, outcomes: Outcomes) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             build: dict[str, Any] = self._rest("GET", f"/pipelines/{slug}/builds/{number}").json
             outcomes.look(build)

@@ -14,7 +14,7 @@ from tests.faults.life import Life
 from tests.faults.thorough import is_thorough
 
 PROGRAM = Path(__file__).with_name("crashing_server.py")
-OPTIONS = ("--ping-hold", "0.05", "--accept-timeout", "0.2", "--heartbeat-timeout", "2", "--sweep-interval", "0.05")
+OPTIONS = ("--ping-hold", "0.05", "--accept-timeout", "0.2", "--heartbeat-timeout", "40", "--sweep-interval", "0.05")
 
 
 @pytest.fixture

@@ -131,13 +131,13 @@ def test_a_chunk_sent_twice_while_its_storing_fails_is_to_be_sent_again(
 
         def wait_before_writing(job_id: str, start: int, data: bytes) -> None:
             began.set()
-            assert may_end.wait(10)
+            assert may_end.wait(60)
             BreakingLogs.write(logs, job_id, start, data)
 
         monkeypatch.setattr(logs, "write", wait_before_writing)
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(job.chunk, 1, 0, b"hello")
-            assert began.wait(10)
+            assert began.wait(60)
             # The agent has heard nothing for so long that it sends the chunk once more.
             state = running.plane.log_states.recall(job.id)
             second = pool.submit(job.chunk, 1, 0, b"hello")

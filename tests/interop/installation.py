@@ -332,8 +332,11 @@ class Installation:
                 policy = self.folder / "policy.toml"
                 # Repositories are folders here, and their submodules on a host.
                 text = 'version = 1\nstatic-steps = "any"\nsubmodules = "ssh://git@git.example.test/*"\n'
-                policy.write_text(text, encoding="utf-8")
-                policy.chmod(0o600)
+                # Put in its place whole: agents that run already read it before each job.
+                partial = self.folder / f"policy.toml.{name}"
+                partial.write_text(text, encoding="utf-8")
+                partial.chmod(0o600)
+                partial.rename(policy)
                 options = ["--policy-file", str(policy), *options]
         elif self.kind == OURS:
             options = ["--no-verification", *options]

@@ -121,7 +121,7 @@ def test_an_agent_that_is_killed_in_an_exclusive_job_leaves_it_started(drill: Dr
     )
     job = drill.honest(kind, "killed")
     record = drill.offer(job, "killed")
-    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(record.id), 20)
+    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(record.id), 60)
     os.kill(drill.actors.process_id("killed"), signal.SIGKILL)
     for name in (MAIN, MAIN):
         drill.must_refuse(drill.send(told_to(drill, job, name), name), ("ledger.exclusive",))
@@ -143,10 +143,10 @@ def test_a_killed_agent_s_attempt_is_gone_and_the_next_one_is_there(drill: Drill
         replace(kind, step=lambda ground: replace(kind.step(ground), command="sleep 60")), "killed-too"
     )
     record = drill.offer(job, "killed-too")
-    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(record.id), 20)
+    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(record.id), 60)
     os.kill(drill.actors.process_id("killed-too"), signal.SIGKILL)
     second = drill.offer(told_to(drill, job, MAIN), MAIN)
-    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(second.id), 20)
+    assert drill.server.wait_for(lambda: "operator's-hook" in drill.ground.ran(second.id), 60)
     second.state = "canceled"
     drill.wait(second)
     assert not second.code  # it did start

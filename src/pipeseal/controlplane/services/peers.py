@@ -75,7 +75,7 @@ def update_session(session: Session, row: Row, *, now: float) -> bool:
     Parameters:
         now: seconds by the server's steady clock.
     """
-    before = (session.state, session.paused, session.stopping, session.ignored, session.job_id)
+    before = _standing(session)
     session.state = row["state"]
     session.paused = bool(row["paused"])
     session.pause_note = row["pause_note"]
@@ -84,7 +84,19 @@ def update_session(session: Session, row: Row, *, now: float) -> bool:
     if session.job_id != row["held_job_id"]:
         session.job_id = row["held_job_id"]
         session.job_accepted_at = now
-    return before != (session.state, session.paused, session.stopping, session.ignored, session.job_id)
+    return before != _standing(session)
+
+
+def _standing(session: Session) -> tuple[object, ...]:
+    """What a session has in common with its row."""
+    return (
+        session.state,
+        session.paused,
+        session.stopping,
+        session.ignored,
+        session.job_id,
+        session.job_accepted_at,
+    )
 
 
 def _noted_at(agent: Row) -> int:
@@ -219,12 +231,15 @@ class Peers:
         """Bring a session up to date with the database; says whether anything changed. It may have been ended."""
         if not self.is_shared:
             return False
-        row = await self._plane.database.read(lambda tx: servers.find_agent_with_session(tx, session.id))
-        if row is None:
-            session.stopping = True
-            self._plane.sessions.remove(session.id)
-            return True
-        return update_session(session, row, now=self._plane.steady())
+        while True:
+            known = _standing(session)
+            row = await self._plane.database.read(lambda tx: servers.find_agent_with_session(tx, session.id))
+            if row is None:
+                session.stopping = True
+                self._plane.sessions.remove(session.id)
+                return True
+            if known == _standing(session):  # else the row may be older than what the session has learnt meanwhile
+                return update_session(session, row, now=self._plane.steady())
 
     async def find_session(self, digest: str) -> Session | None:
         """The session that a token opens, also when another server made it."""
@@ -340,6 +355,7 @@ class Peers:
         plane = self._plane
         self._healed_at = plane.steady()
         queued = set(plane.dispatcher.ready_ids())
+        known = {session.id: _standing(session) for session in plane.sessions}
         now = plane.now()
 
         def look(tx: Transaction) -> tuple[list[Row], list[ReadyJob], set[str], dict[str, str]]:
@@ -367,6 +383,8 @@ class Peers:
                     session.stopping = True
                     plane.sessions.remove(session.id)
                     plane.dispatcher.wake(session)
+            elif known.get(session.id, _standing(session)) != _standing(session):
+                continue  # it has learnt something meanwhile that its row may not say yet
             elif update_session(session, row, now=self._healed_at):
                 plane.dispatcher.wake(session)
         free = [job for job in jobs if job.id not in offered]

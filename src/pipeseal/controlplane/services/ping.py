@@ -30,9 +30,11 @@ async def ping(
     """
     loop = asyncio.get_running_loop()
     deadline = answer_time(loop.time() if asked_at is None else asked_at, plane.settings.ping_hold)
-    session.question = object()
+    session.question = question = object()
     while True:
         await plane.peers.refresh(session)
+        if session.question is not question:
+            return PingResponse()  # a later question has taken its place while the database was looked into
         news = find_news(session)
         if news is not None:
             return news
