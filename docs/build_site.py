@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from markdown_it import MarkdownIt
@@ -96,6 +96,7 @@ def build_site(root: Path, site: Path) -> list[str]:
     """
     problems: list[str] = []
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.add_render_rule("image", _picture)
     sources = [*sorted((root / "docs").rglob("*.md")), *(root / name for name in PROJECT if (root / name).exists())]
     pages = {}
     for path in sources:
@@ -219,8 +220,40 @@ def _lead_links(root: Path, site: Path, page: Page, pages: dict[PurePosixPath, P
             (site / copy).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / target, site / copy)
             token.attrSet(name, f"{up}{copy}")
+            if name == "src":
+                _describe_picture(root, site, target, token, up)
         else:
             problems.append(f"{page.source}: {href}: leads to nothing in the site")
+
+
+def _describe_picture(root: Path, site: Path, target: PurePosixPath, token: Token, up: str) -> None:
+    """Note a picture's size, so that nothing moves when it comes, and its twin for dark pages, if there is one."""
+    data = (root / target).read_bytes()[:24]
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        # https://www.w3.org/TR/png-3/#11IHDR
+        token.attrSet("width", str(int.from_bytes(data[16:20], "big")))
+        token.attrSet("height", str(int.from_bytes(data[20:24], "big")))
+    dark = target.with_name(target.name.replace("-light-", "-dark-"))
+    if dark != target and (root / dark).is_file():
+        copy = dark.relative_to("docs")
+        shutil.copyfile(root / dark, site / copy)
+        token.meta["dark"] = f"{up}{copy}"
+
+
+def _picture(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """A picture as HTML, in the colours of the page where there are two."""
+    token = tokens[index]
+    plain = f'<img{renderer.renderAttrs(_with_alternative(renderer, token, options, env))} loading="lazy">'
+    dark = token.meta.get("dark")
+    if dark is None:
+        return plain
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{escape(str(dark))}">'
+    return f"<picture>{source}{plain}</picture>"
+
+
+def _with_alternative(renderer: Any, token: Token, options: Any, env: Any) -> Token:
+    token.attrSet("alt", renderer.renderInlineAsText(token.children or [], options, env))
+    return token
 
 
 def _join(source: PurePosixPath, href: str) -> PurePosixPath:

@@ -66,7 +66,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
 class _Reader(HTMLParser):
     """What a page needs, and whether its elements are closed as they were opened."""
 
-    EMPTY = frozenset({"meta", "link", "img", "input", "br", "hr", "!doctype"})
+    EMPTY = frozenset({"meta", "link", "img", "input", "source", "br", "hr", "!doctype"})
     # Elements that HTML lets be open: the next one, or the end of what they are in, closes them.
     LOOSE = frozenset({"li", "p", "html"})
 
@@ -82,7 +82,7 @@ class _Reader(HTMLParser):
         # The search, which is a file of the site; a page works without it.
         assert tag != "script" or ("defer" in given and (given["src"] or "").endswith("search.js"))
         assert not [name for name in given if name.startswith("on")]
-        self.needs += [given[name] or "" for name in ("src",) if name in given]
+        self.needs += [given[name] or "" for name in ("src", "srcset") if name in given]
         self.needs += [given["href"] or ""] if tag == "link" else []
         self.ids += [given["id"] or ""] if "id" in given else []
         if tag not in self.EMPTY and tag not in self.LOOSE:
@@ -120,6 +120,20 @@ def test_good_pages_become_a_site(tmp_path: Path) -> None:
     assert 'href="index.html#all"' in text and 'href="#a-b-c"' in text and 'src="p.svg"' in text
     assert '<a href="one.html" aria-current="page">One</a>' in text
     assert (tmp_path / "site" / "p.svg").exists()
+
+
+def test_a_picture_says_its_size_and_has_a_twin_for_dark_pages(tmp_path: Path) -> None:
+    head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1280).to_bytes(4, "big") + (800).to_bytes(4, "big")
+    _write(tmp_path, {**GOOD, "docs/one.md": "# One\n\n![a *page*](x/build-light-1280.png)\n"})
+    for theme in ("light", "dark"):
+        path = tmp_path / "docs" / "x" / f"build-{theme}-1280.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(head + theme.encode())
+    assert build_site(tmp_path, tmp_path / "site") == []
+    text = (tmp_path / "site" / "one.html").read_text(encoding="utf-8")
+    assert 'media="(prefers-color-scheme: dark)" srcset="x/build-dark-1280.png"' in text
+    assert 'src="x/build-light-1280.png" alt="a page" width="1280" height="800"' in text
+    assert (tmp_path / "site" / "x" / "build-dark-1280.png").read_bytes().endswith(b"dark")
 
 
 @pytest.mark.parametrize("name", WRONG)
