@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from pipeseal.controlplane.domain.limits import Limits
-from tests.controlplane.job_side import command, running_jobs
-from tests.controlplane.running import QUICK, RunningServer, quoted, running_server
+from pipeseal.controlplane.services.artifact_links import ANNOTATION, WHOLE, make_link
+from tests.controlplane.job_side import command, running_jobs, upload
+from tests.controlplane.running import QUICK, Answer, RunningServer, quoted, running_server
 
 LIMIT = 1000
 SETTINGS = replace(QUICK, limits=Limits(max_annotation_bytes=LIMIT, max_annotations_per_build=3))
@@ -67,10 +70,85 @@ def test_any_context_can_be_removed(running: RunningServer, context: str) -> Non
     assert (answer.status, answer.json["code"]) == (404, "request.not_found")
 
 
-def test_what_jobs_write_stays_text(running: RunningServer) -> None:
+def test_markdown_is_drawn_and_markup_is_text(running: RunningServer) -> None:
     (job,) = running_jobs(running)
-    job.call("POST", "/annotations", {"body": "<script>alert(1)</script>"})
-    assert shown(running)[0]["body_html"] == "<pre>&lt;script&gt;alert(1)&lt;/script&gt;</pre>"
+    artifact_id = upload(job, "out/report.txt", b"the report")
+    job.call("POST", "/annotations", {"body": "**a** <script>b</script> [c](artifact://out/report.txt)"})
+    (one,) = shown(running)
+    build = f"{running.api.url}/v2/organizations/local/pipelines/demo/builds/1"
+    link = f"{build}/jobs/{job.id}/artifacts/{artifact_id}/download"
+    assert one["body_html"] == (
+        f'<p><strong>a</strong> &lt;script&gt;b&lt;/script&gt; <a href="{link}" target="_blank" '
+        'rel="nofollow noopener noreferrer">c</a></p>\n'
+    )
+
+
+def frame(running: RunningServer, query: str = "") -> Answer:
+    (one,) = shown(running)
+    return running.api.call("GET", urlsplit(one["frame"]["url"]).path + query)
+
+
+def test_document_of_an_annotation_needs_its_address_alone(running: RunningServer) -> None:
+    (job,) = running_jobs(running)
+    job.call("POST", "/annotations", {"body": "**a**", "context": "x <y>"})
+    answer = frame(running)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"<title>Annotation x &lt;y&gt;</title>" in answer.body
+    assert b"<strong>a</strong>" in answer.body
+    assert answer.headers["cache-control"] == "no-store"
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert policy[0] == "default-src 'none'"
+    assert {"img-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'self'"} <= set(policy)
+    assert policy[-1] == "sandbox allow-popups allow-popups-to-escape-sandbox allow-downloads"
+    (one,) = shown(running)
+    for wrong in ("x", one["frame"]["url"].replace("/annotations/", "/files/")):
+        path = urlsplit(wrong).path if "/" in wrong else urlsplit(one["frame"]["url"]).path + wrong
+        assert running.api.call("GET", path).json["code"] == "access.link"
+    over = make_link(running.plane, ANNOTATION, one["id"], WHOLE, seconds=-1)
+    assert running.api.call("GET", over).json["code"] == "access.link"
+
+
+def test_policy_of_a_document_lets_in_what_was_asked_for(running: RunningServer) -> None:
+    (job,) = running_jobs(running)
+    job.call("POST", "/annotations", {"body": "![a](https://img.example/x.png)"})
+    assert "img-src 'none'" in frame(running).headers["content-security-policy"]
+    assert b'<a href="?pictures=1&amp;theme=dark">Load them</a>' in frame(running, "?theme=dark").body
+    asked = frame(running, "?pictures=1&theme=x")
+    assert "img-src https://img.example;" in asked.headers["content-security-policy"]
+    assert b'<html lang="en">' in asked.body
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [(PNG, 200), (b"GIF89a", 200), (b"<svg onload=alert(1)>", 404), (b"RIFF....WAVE", 404), (b"", 404)],
+)
+def test_pictures_are_what_their_bytes_say(running: RunningServer, data: bytes, status: int) -> None:
+    (job,) = running_jobs(running)
+    upload(job, "a.png", data, content_type="text/html")
+    job.call("POST", "/annotations", {"body": "![a](artifact://a.png)"})
+    document = frame(running)
+    assert "img-src 'self';" in document.headers["content-security-policy"]
+    found = re.search(rb'<img src="([^"]+)"', document.body)
+    assert found is not None
+    answer = running.api.call("GET", urlsplit(found[1].decode()).path)
+    assert answer.status == status
+    if status == 200:
+        assert answer.body == data
+        assert answer.headers["content-type"] in ("image/png", "image/gif")
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+
+
+def test_who_wrote_last_is_told(running: RunningServer) -> None:
+    job, other = running_jobs(running, count=2)
+    job.call("POST", "/annotations", {"body": "a"})
+    assert shown(running)[0]["writer_job_id"] == job.id
+    other.call("POST", "/annotations", {"body": "b", "append": True})
+    assert shown(running)[0]["writer_job_id"] == other.id
+    running.api.rest("POST", "/pipelines/demo/builds/1/annotations", {"body": "c", "context": "default"})
+    assert shown(running)[0]["writer_job_id"] is None
 
 
 REFUSED: list[tuple[dict[str, Any], int]] = [

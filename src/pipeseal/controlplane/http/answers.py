@@ -307,17 +307,26 @@ class BuildArtifact(TypedDict):
     created_at: Time
 
 
+class AnnotationFrame(TypedDict):
+    """Where an annotation is a document of its own, for an hour; about how many rows it has at so many characters."""
+
+    url: str
+    rows: dict[str, int]
+
+
 class BuildAnnotation(TypedDict):
-    """A note on a build's page. `body_html` is its text, escaped."""
+    """A note on a build's page. `body_html` is its Markdown as sanitised HTML; `writer_job_id` wrote it last."""
 
     id: str
     context: str
     style: str | None
     scope: str
     job_id: str | None
+    writer_job_id: str | None
     priority: int
     body: str
     body_html: str
+    frame: AnnotationFrame
     created_at: Time
     updated_at: Time
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from pipeseal import __version__
 from pipeseal.controlplane.http.agent_api import agent_routes
+from pipeseal.controlplane.http.annotations import annotation_routes
 from pipeseal.controlplane.http.artifacts import artifact_routes
 from pipeseal.controlplane.http.badges import badge_routes
 from pipeseal.controlplane.http.door import Application, Door
@@ -45,6 +46,7 @@ def all_routes(plane: ControlPlane) -> list[Route]:
         *agent_routes(plane),
         *ping_stream_routes(plane),
         *artifact_routes(plane),
+        *annotation_routes(plane),
         *oidc_routes(plane),
         *graphql_routes(plane),
         *rest_routes(plane),

@@ -99,7 +99,8 @@ _SIGNED_MEMBERS: Final[Mapping[str, View]] = {
 }
 _ANNOTATION_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
     (
-        "id", "context", "style", "scope", "job_id", "priority", "body", "body_html", "created_at", "updated_at",
+        "id", "context", "style", "scope", "job_id", "writer_job_id", "priority", "body", "body_html", "frame",
+        "created_at", "updated_at",
     ),
     True,
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Awaitable, Callable
 from sqlite3 import Row
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pipeseal.controlplane.http.annotations import annotation_shapes
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.public import shown
@@ -31,7 +31,8 @@ from pipeseal.controlplane.store.database import Transaction
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
-def _build_url(plane: ControlPlane, request: Request) -> str:
+def build_url(plane: ControlPlane, request: Request) -> str:
+    """The build that the path names, in the REST API."""
     found = request.path_params
     return f"{organization_url(plane)}/pipelines/{found['slug']}/builds/{found['number']}"
 
@@ -81,7 +82,7 @@ async def _list_artifacts(plane: ControlPlane, request: Request) -> Response:
         return artifact_store.artifacts_of_build(tx, build["id"], state=state, job_id=job_id)
 
     rows = await plane.database.read(look)
-    url = _build_url(plane, request)
+    url = build_url(plane, request)
     return render_page(
         plane, request, page, shown(request, [_artifact_shape(row, url) for row in cut_page(page, rows)])
     )
@@ -102,7 +103,7 @@ async def _find_artifact(plane: ControlPlane, request: Request) -> Row:
 
 async def _show_artifact(plane: ControlPlane, request: Request) -> Response:
     row = await _find_artifact(plane, request)
-    return render(shown(request, _artifact_shape(row, _build_url(plane, request))))
+    return render(shown(request, _artifact_shape(row, build_url(plane, request))))
 
 
 async def _download_artifact(plane: ControlPlane, request: Request) -> Response:
@@ -116,30 +117,16 @@ async def _download_artifact(plane: ControlPlane, request: Request) -> Response:
 async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
 
-    def look(tx: Transaction) -> list[Row]:
-        rows = annotation_store.annotations_of_build(tx, _find_build(tx, request)["id"])
+    def look(tx: Transaction) -> tuple[str, list[Row]]:
+        build_id = _find_build(tx, request)["id"]
+        rows = annotation_store.annotations_of_build(tx, build_id)
         job_id = _find_job(tx, request)
-        return rows if job_id is None else [row for row in rows if row["owner"] == job_id]
+        return build_id, rows if job_id is None else [row for row in rows if row["owner"] == job_id]
 
-    rows = cut_page(page, await plane.database.read(look))
-    return render_page(plane, request, page, shown(request, [annotation_shape(row) for row in rows]))
-
-
-def annotation_shape(row: Row) -> dict[str, Any]:
-    """An annotation."""
-    return {
-        "id": row["id"],
-        "context": row["context"],
-        "style": row["style"] or None,
-        "scope": "job" if row["owner"] else "build",
-        "job_id": row["owner"] or None,
-        "priority": row["priority"],
-        "body": row["body"],
-        # Jobs write these, so what they write is text; whoever renders its Markdown answers for that.
-        "body_html": f"<pre>{html.escape(row['body'])}</pre>",
-        "created_at": time_text(row["created_at"]),
-        "updated_at": time_text(row["updated_at"]),
-    }
+    build_id, rows = await plane.database.read(look)
+    url = build_url(plane, request)
+    found = await annotation_shapes(plane, build_id, url, cut_page(page, rows))
+    return render_page(plane, request, page, shown(request, found))
 
 
 def _secret_shape(row: Row) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from pipeseal.agentapi.job_messages import Annotation
 from pipeseal.agentapi.messages import MetaDataItem
+from pipeseal.controlplane.http.annotations import annotation_shapes
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.respond import render
-from pipeseal.controlplane.http.rest_artifacts import annotation_shape
+from pipeseal.controlplane.http.rest_artifacts import build_url
 from pipeseal.controlplane.http.rest_bodies import NewAnnotation
 from pipeseal.controlplane.services.annotations import delete_annotation, set_annotation
 from pipeseal.controlplane.services.authenticate import not_found
@@ -49,7 +50,8 @@ async def _annotate(plane: ControlPlane, request: Request) -> Response:
     made = [row for row in rows if row["id"] == annotation_id]
     if not made:
         raise not_found("such annotation any more")
-    return render(annotation_shape(made[0]), 201)
+    (shape,) = await annotation_shapes(plane, made[0]["build_id"], build_url(plane, request), made)
+    return render(shape, 201)
 
 
 async def _delete_annotation(plane: ControlPlane, request: Request) -> Response:

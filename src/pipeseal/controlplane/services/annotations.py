@@ -37,16 +37,21 @@ async def annotate(plane: ControlPlane, job_id: str, token: str, annotation: Ann
     """
     scope = annotation.get("scope") or "build"
     owner = job_id if scope == "job" else ""
-    await set_annotation(plane, lambda tx: str(held_job(tx, job_id, token)["build_id"]), annotation, owner=owner)
+    await set_annotation(
+        plane, lambda tx: str(held_job(tx, job_id, token)["build_id"]), annotation, owner=owner, writer=job_id
+    )
 
 
-async def set_annotation(plane: ControlPlane, find: FindBuild, annotation: Annotation, *, owner: str = "") -> str:
+async def set_annotation(
+    plane: ControlPlane, find: FindBuild, annotation: Annotation, *, owner: str = "", writer: str = ""
+) -> str:
     """Set an annotation of a build, add to it, or change only its style.
 
     Parameters:
         find: which build; may refuse.
         annotation: without a body, only style and priority of what is there change.
         owner: the job that it is about; empty when it is about the whole build.
+        writer: the job that writes it; empty when it is no job. Whoever wrote to it last is its writer.
 
     Returns:
         Its id.
@@ -86,7 +91,7 @@ async def set_annotation(plane: ControlPlane, find: FindBuild, annotation: Annot
             new_style = style or known["style"]
             new_priority = annotation.get("priority", known["priority"])
             annotation_store.update_annotation(
-                tx, known["id"], style=new_style, priority=new_priority, body=text, now=now
+                tx, known["id"], writer=writer, style=new_style, priority=new_priority, body=text, now=now
             )
             annotation_id = str(known["id"])
         else:
@@ -101,6 +106,7 @@ async def set_annotation(plane: ControlPlane, find: FindBuild, annotation: Annot
                 id=annotation_id,
                 build_id=build_id,
                 owner=owner,
+                writer=writer,
                 context=context,
                 style=style,
                 priority=priority,

@@ -1,5 +1,7 @@
 """Addresses that carry their own permission: where the bytes of one artifact are sent to, and fetched from.
 
+Annotations and the pictures in them have such addresses too: they are shown in frames that no session reaches.
+
 Agents send no token to stores, so the address says for how long it works, and a MAC of the server's own secret makes
 sure that nobody else wrote it.
 """
@@ -15,16 +17,18 @@ from pipeseal.errors import VerificationError
 
 UPLOAD = "uploads"
 DOWNLOAD = "files"
+ANNOTATION = "annotations"
+PICTURE = "pictures"
 UPLOAD_SECONDS = 6 * 3600
 DOWNLOAD_SECONDS = 3600
 WHOLE = 0  # in place of a part's number
 
 
 def make_link(plane: ControlPlane, purpose: str, artifact_id: str, part: int, *, seconds: int) -> str:
-    """A path on this server for one artifact.
+    """A path on this server for one artifact, or one annotation.
 
     Parameters:
-        purpose: `UPLOAD` or `DOWNLOAD`.
+        purpose: `UPLOAD`, `DOWNLOAD` or `PICTURE`; `ANNOTATION`, and then the id is an annotation's.
         part: number of the part from 1, or `WHOLE`.
         seconds: how long it works.
     """
@@ -36,9 +40,13 @@ def make_link(plane: ControlPlane, purpose: str, artifact_id: str, part: int, *,
 
 def download_url(plane: ControlPlane, artifact_id: str) -> str:
     """Where an artifact can be fetched for a while, by anybody who has the address."""
+    return make_url(plane, DOWNLOAD, artifact_id, seconds=DOWNLOAD_SECONDS)
+
+
+def make_url(plane: ControlPlane, purpose: str, artifact_id: str, *, seconds: int) -> str:
+    """`make_link` for all of an artifact, as a whole address."""
     parts = urlsplit(plane.url)
-    path = make_link(plane, DOWNLOAD, artifact_id, WHOLE, seconds=DOWNLOAD_SECONDS)
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{make_link(plane, purpose, artifact_id, WHOLE, seconds=seconds)}"
 
 
 def verify_link(plane: ControlPlane, purpose: str, artifact_id: str, part: int, expires: int, mac: str) -> str:

@@ -17,6 +17,11 @@ def find_annotation(tx: Transaction, build_id: str, owner: str, context: str) ->
     )
 
 
+def find_annotation_by_id(tx: Transaction, annotation_id: str) -> Row | None:
+    """The annotation."""
+    return tx.one("SELECT * FROM annotations WHERE id = :id", id=annotation_id)
+
+
 def count_annotations(tx: Transaction, build_id: str) -> int:
     """How many annotations a build has."""
     row = tx.one("SELECT count(*) AS n FROM annotations WHERE build_id = :build_id", build_id=build_id)
@@ -30,19 +35,22 @@ def insert_annotation(
     id: str,
     build_id: str,
     owner: str,
+    writer: str,
     context: str,
     style: str,
     priority: int,
     body: str,
     now: int,
 ) -> None:
-    """A new annotation."""
+    """A new annotation; `owner` and `writer` are jobs or empty: the one it is about, and the one that wrote it."""
     tx.run(
-        "INSERT INTO annotations (id, build_id, owner, context, style, priority, body, created_at, updated_at) "
-        "VALUES (:id, :build_id, :owner, :context, :style, :priority, :body, :now, :now)",
+        "INSERT INTO annotations "
+        "(id, build_id, owner, writer, context, style, priority, body, created_at, updated_at) "
+        "VALUES (:id, :build_id, :owner, :writer, :context, :style, :priority, :body, :now, :now)",
         id=id,
         build_id=build_id,
         owner=owner,
+        writer=writer,
         context=context,
         style=style,
         priority=priority,
@@ -51,11 +59,15 @@ def insert_annotation(
     )
 
 
-def update_annotation(tx: Transaction, id: str, *, style: str, priority: int, body: str, now: int) -> None:
+def update_annotation(
+    tx: Transaction, id: str, *, writer: str, style: str, priority: int, body: str, now: int
+) -> None:
     """Change an annotation."""
     tx.run(
-        "UPDATE annotations SET style = :style, priority = :priority, body = :body, updated_at = :now WHERE id = :id",
+        "UPDATE annotations SET writer = :writer, style = :style, priority = :priority, body = :body, "
+        "updated_at = :now WHERE id = :id",
         id=id,
+        writer=writer,
         style=style,
         priority=priority,
         body=body,

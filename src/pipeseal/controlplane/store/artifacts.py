@@ -41,6 +41,16 @@ def find_artifact(tx: Transaction, artifact_id: str) -> Row | None:
     return tx.one("SELECT * FROM artifacts WHERE id = :id", id=artifact_id)
 
 
+def find_named(tx: Transaction, build_id: str, path: str) -> Row | None:
+    """The newest artifact of a build that has this path and whose bytes are here."""
+    return tx.one(
+        "SELECT * FROM artifacts WHERE build_id = :build_id AND path = :path AND state = 'finished' "
+        "AND is_stored = 1 ORDER BY created_at DESC, id DESC LIMIT 1",
+        build_id=build_id,
+        path=path,
+    )
+
+
 def mark_stored(tx: Transaction, artifact_id: str, *, sha1sum: str, sha256sum: str) -> int:
     """The artifact's bytes are all there; its checksums are those of the bytes."""
     return tx.run(

@@ -12,7 +12,7 @@ from pipeseal.controlplane.http import badges, graphql, sessions
 from pipeseal.controlplane.http.openapi.operation import TEXT, Answer, Operation, Parameter, Proof
 from pipeseal.controlplane.http.sign_in import BEGIN_PATH
 from pipeseal.controlplane.services import oidc
-from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
+from pipeseal.controlplane.services.artifact_links import ANNOTATION, DOWNLOAD, PICTURE, UPLOAD
 from pipeseal.controlplane.services.sign_in_oidc import CALLBACK_PATH
 
 OPENAPI_PATH = "/openapi.json"
@@ -123,6 +123,24 @@ OTHER_OPERATIONS: dict[str, Operation] = {
             Parameter("Range", "Which bytes.", TEXT, header=True),
             Parameter("If-Range", "All of it, unless this is its `ETag`.", TEXT, header=True),
         ),
+    ),
+    f"GET /artifacts/{ANNOTATION}{_LINK.replace('{part}', '0')}": Operation(
+        "show_annotation",
+        "An annotation as a document for a frame, from the address that a list of annotations gave.",
+        Proof.ADDRESS,
+        {200: Answer("A page that runs nothing.", media_type="text/html")},
+        (403, 404, 503),
+        parameters=(
+            Parameter("pictures", "`1` to load pictures from elsewhere.", TEXT),
+            Parameter("theme", "`light` or `dark`; otherwise as the system has it.", TEXT),
+        ),
+    ),
+    f"GET /artifacts/{PICTURE}{_LINK.replace('{part}', '0')}": Operation(
+        "show_picture",
+        "A picture among the artifacts, from an address that an annotation's document has.",
+        Proof.ADDRESS,
+        {200: Answer("A PNG, JPEG, GIF or WebP.", media_type="*/*")},
+        (403, 404, 503),
     ),
     "GET /.well-known/openid-configuration": Operation(
         "show_openid_configuration",
