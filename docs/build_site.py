@@ -32,6 +32,8 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 # Pages that lie where people look for them in a repository.
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+# Parts from which on a page gets a list of them.
+_LONG = 8
 # The mark of the web pages is the site's too.
 ICON = ROOT / "src" / "pipeseal" / "controlplane" / "web" / "icon.svg"
 TEMPLATE = """\
@@ -295,10 +297,23 @@ def _render(markdown: MarkdownIt, page: Page, problems: list[str]) -> str:
             f'<pre tabindex="0">{escape(token.content)}</pre></details></figure>\n'
         )
     flush()
-    html = "".join(rendered)
+    html = "".join(rendered).replace("</h1>\n", f"</h1>\n{_contents(page)}", 1)
     # What scrolls sideways has to be reached by keyboard.
     html = html.replace("<pre><code", '<pre tabindex="0"><code')
     return html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+
+
+def _contents(page: Page) -> str:
+    """A list of a long page's parts, folded; nothing for a page that is looked over without one."""
+    parts = [
+        (str(token.attrGet("id")), inside.content)
+        for token, inside in pairwise(page.tokens)
+        if token.type == "heading_open" and token.tag == "h2"
+    ]
+    if len(parts) < _LONG:
+        return ""
+    items = "".join(f'<li><a href="#{escape(name)}">{escape(words.replace("`", ""))}</a>' for name, words in parts)
+    return f'<details class="contents"><summary>On this page</summary>\n<ul>{items}</ul>\n</details>\n'
 
 
 def _console(text: str) -> str:

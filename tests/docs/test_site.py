@@ -122,6 +122,15 @@ def test_good_pages_become_a_site(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "p.svg").exists()
 
 
+@pytest.mark.parametrize(("parts", "listed"), [(7, False), (8, True)])
+def test_a_long_page_lists_its_parts(tmp_path: Path, parts: int, listed: bool) -> None:
+    text = "".join(f"## Part `{number}` <b>\n\nText.\n\n" for number in range(parts))
+    _write(tmp_path, {**GOOD, "docs/one.md": f"# One\n\n{text}"})
+    assert build_site(tmp_path, tmp_path / "site") == []
+    html = (tmp_path / "site" / "one.html").read_text(encoding="utf-8")
+    assert ('<li><a href="#part-0-b">Part 0 &lt;b&gt;</a>' in html) == listed
+
+
 def test_a_picture_says_its_size_and_has_a_twin_for_dark_pages(tmp_path: Path) -> None:
     head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1280).to_bytes(4, "big") + (800).to_bytes(4, "big")
     _write(tmp_path, {**GOOD, "docs/one.md": "# One\n\n![a *page*](x/build-light-1280.png)\n"})
