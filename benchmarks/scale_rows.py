@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import linear_regression, quantiles
+from typing import TypeAlias
 
 from benchmarks.agents import MARK, NOOP_STEP, agent, signed_server, wait_for_agents
 from benchmarks.control_plane import (
@@ -41,6 +42,10 @@ IDLE_AGENTS = 1_000
 IDLE_SECONDS = 60.0
 POLL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 60.0
+STREAM_SECONDS = 60.0
+# Until the first held questions were answered and asked again, and each agent has sent a heartbeat: the first one
+# opens a second connection, which stays.
+SETTLING_SECONDS = HEARTBEAT_SECONDS + 5.0
 QUEUED_JOBS, BUSY_AGENTS = 5_000, 200
 QUEUE_SECONDS = 600.0
 SOAK_WORKERS = 8
@@ -50,20 +55,28 @@ SOAK_PROBE_SECONDS = 2.0
 def measure_idle_agents(space: Workspace) -> tuple[Row, ...]:
     """A thousand idle agents for a minute: share of a core that the server uses; memory and open files for each.
 
-    Beside the same agents asking every ten seconds. Agents send a heartbeat every minute, as the server tells them.
+    On held pings, and on streams, beside the same agents asking every ten seconds. Agents send a heartbeat every
+    minute, as the server tells them.
     """
-    held = asyncio.run(_idle(space, (), 0.0))
-    polled = asyncio.run(_idle(space, ("--ping-hold", "0"), POLL_SECONDS))
+    held = asyncio.run(_idle(space, (), _hold))
+    streamed = asyncio.run(_idle(space, (), _stream))
+    polled = asyncio.run(_idle(space, ("--ping-hold", "0"), _poll))
     share = Pairs(_one(held.share), _one(polled.share), held.quiet)
+    on_streams = Pairs(_one(streamed.share), _one(polled.share), streamed.quiet)
     peer = "asking every 10 s"
     return (
         Row("scale.idle", share, PERCENT, peer, Target(limit=0.01)),
+        Row("scale.idle.stream", on_streams, PERCENT, peer),
         Row(
             "scale.idle.memory", Pairs(_one(held.memory), _one(polled.memory), held.quiet), KILOBYTES, peer,
             Target(limit=100 * 1024),
         ),
         Row("scale.idle.files", Pairs(_one(held.files), _one(polled.files), held.quiet), COUNT, peer),
     )  # fmt: skip
+
+
+# How an agent waits for a job once; it is called again and again.
+Waiting: TypeAlias = Callable[[SimulatedAgent], Awaitable[None]]
 
 
 class _Idle:
@@ -73,7 +86,7 @@ class _Idle:
         self.share, self.memory, self.files, self.quiet = share, memory, files, quiet
 
 
-async def _idle(space: Workspace, options: Sequence[str], pause: float) -> _Idle:
+async def _idle(space: Workspace, options: Sequence[str], wait: Waiting) -> _Idle:
     with Server(space.fresh("idle"), space.env, *options) as server:
         pid = server.process.pid
         # The first request of every kind loads what it needs.
@@ -82,12 +95,11 @@ async def _idle(space: Workspace, options: Sequence[str], pause: float) -> _Idle
         memory, files = process_memory(pid)["VmRSS"], _open_files(pid)
         agents = await register_agents([server.url], server.registration_token, IDLE_AGENTS)
         tasks = [
-            asyncio.create_task(_stay(agent, server.url, number / IDLE_AGENTS, pause))
+            asyncio.create_task(_stay(agent, server.url, number / IDLE_AGENTS, wait))
             for number, agent in enumerate(agents)
         ]
         try:
-            # Until all of them have asked, and the first held questions were answered and asked again.
-            await asyncio.sleep(max(pause, 30.0))
+            await asyncio.sleep(SETTLING_SECONDS)
             before, start, quiet = process_cpu_seconds(pid), time.monotonic(), idle_share()
             await asyncio.sleep(IDLE_SECONDS)
             share = (process_cpu_seconds(pid) - before) / (time.monotonic() - start)
@@ -102,18 +114,36 @@ async def _idle(space: Workspace, options: Sequence[str], pause: float) -> _Idle
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _stay(agent: SimulatedAgent, url: str, share: float, pause: float) -> None:
-    """Ask for jobs for ever, and send heartbeats, which are spread over time as those of real agents."""
+async def _stay(agent: SimulatedAgent, url: str, share: float, wait: Waiting) -> None:
+    """Wait for jobs for ever, and send heartbeats, which are spread over time as those of real agents."""
     beating = asyncio.create_task(_beat(agent, url, share))
     try:
-        await asyncio.sleep(share * (pause or 25.0))
+        await asyncio.sleep(share * 25.0)
         while True:
-            if await agent.ping() is not None:
-                raise CommandFailed("an idle agent was given a job")
-            await asyncio.sleep(pause)
+            await wait(agent)
     finally:
         beating.cancel()
         agent.connection.close()
+
+
+async def _hold(agent: SimulatedAgent) -> None:
+    if await agent.ping() is not None:
+        raise CommandFailed("an idle agent was given a job")
+
+
+async def _poll(agent: SimulatedAgent) -> None:
+    await _hold(agent)
+    await asyncio.sleep(POLL_SECONDS)
+
+
+async def _stream(agent: SimulatedAgent) -> None:
+    try:
+        async with asyncio.timeout(STREAM_SECONDS):
+            await agent.stream()
+    except TimeoutError:
+        agent.connection.close()  # as the stock agent does, which then opens the next one
+    else:
+        raise CommandFailed("the server ended the stream of an idle agent")
 
 
 async def _beat(agent: SimulatedAgent, url: str, share: float) -> None:

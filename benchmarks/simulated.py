@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.control_plane import STREAM_PATH
 from benchmarks.measure import CommandFailed
 
 
@@ -56,6 +57,22 @@ class AsyncConnection:
         content = await self._reader.readexactly(length)
         return status, json.loads(content) if content else None
 
+    async def follow(self, path: str, token: str, body: bytes, content_type: str) -> None:
+        """Ask for an answer that does not end, and read what comes of it until it does.
+
+        Raises:
+            CommandFailed: it is no such answer.
+        """
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        lines = [f"POST {path} HTTP/1.1", "Host: bench", f"Authorization: Token {token}"]
+        lines += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        if head.split(" ", 2)[1] != "200":
+            raise CommandFailed(f"POST {path}: {head[:200]}")
+        while await self._reader.read(65_536):
+            pass
+
     def close(self) -> None:
         """Hang up."""
         if self._writer is not None:
@@ -85,6 +102,10 @@ class SimulatedAgent:
         """The job to take, if there is one."""
         job = (await self._wanted("GET", "/ping", self.token)).get("job")
         return str(job["id"]) if job else None
+
+    async def stream(self) -> None:
+        """Wait on a stream until the server ends it."""
+        await self.connection.follow(STREAM_PATH, self.token, bytes(5), "application/grpc+proto")
 
     async def heartbeat(self) -> None:
         """A sign of life."""
