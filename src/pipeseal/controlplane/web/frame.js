@@ -61,7 +61,7 @@ function themeButton() {
   const button = h("button", { class: "plain" }, "");
   const show = () => {
     const now = document.documentElement.dataset.theme ?? "system";
-    replace(button, `Theme: ${now}`);
+    replace(button, h("span", { class: "theme-word" }, "Theme: "), now);
   };
   button.addEventListener("click", () => {
     const now = document.documentElement.dataset.theme ?? "system";
