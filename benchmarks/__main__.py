@@ -72,6 +72,7 @@ ROWS: dict[str, Measure] = {
     "log.flat": log_rows.measure_log_growth,
     "log.read": log_rows.measure_log_read,
     **_sized("log.view", web_rows.measure_log_view, "100k", "500k"),
+    "log.view.follow": web_rows.measure_log_follow,
     **_sized("redact.stream", log_rows.measure_redaction, "20", "100"),
     **_sized("store.claim.sqlite", partial(store_rows.measure_claim, engine="sqlite"), "8", "100"),
     **_sized("store.claim.postgres", partial(store_rows.measure_claim, engine="postgres"), "8", "100"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -210,6 +211,31 @@ def test_parts_that_never_came_are_drawn_and_printed_ones_are_not(stage: Stage) 
         page = loaded(owner.visit(path))
         expect(page.get_by_text("[500 bytes of this log never reached the server]")).to_be_visible()
         expect(page.locator(".l.gap")).to_have_count(0)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["running", "ended"])
+def test_page_says_when_there_are_more_lines_than_it_can_show(stage: Stage, runs: bool) -> None:
+    path, job = begin(stage)
+    text = b"\n" * 1_400_000
+    for sequence, start in enumerate(range(0, len(text), 1 << 20), 1):
+        assert job.chunk(sequence, start, text[start : start + (1 << 20)]).status == 200
+    if not runs:
+        assert job.finish(0).status == 200
+    with stage.owner() as owner:
+        owner.page.set_default_timeout(60_000)
+        page = loaded(owner.visit(path))
+        note = page.locator(".log-note").inner_text()
+        found = re.match(
+            r"These are the first ([\d,]+) lines, as many as a page can show[.] What follows is not shown", note
+        )
+        assert found, note
+        count = int(found[1].replace(",", ""))
+        assert 1_300_000 <= count < 1_400_000
+        expect(page.get_by_role("button", name="Load more of it")).to_have_count(0)
+        page.keyboard.press("End")
+        expect(page.locator(f'.l[data-n="{count}"]')).to_be_in_viewport()
+    if runs:
+        assert job.finish(0).status == 200
 
 
 def test_everything_is_reached_with_keys(stage: Stage) -> None:

@@ -99,8 +99,10 @@ export class LogLines {
     section.end = end;
     if (section.isOpen) {
       let covered = section.start;
+      let known = section.start;
       const last = section.blocks[section.blocks.length - 1];
       if (last) {
+        known = Math.min(last.end, end);
         const wanted = Math.min(end, last.start + BLOCK);
         if (wanted !== last.end) this.sizeBlock(last, wanted);
         covered = last.end;
@@ -109,11 +111,12 @@ export class LogLines {
         this.addBlock(section, covered, Math.min(end, covered + BLOCK));
         covered += BLOCK;
       }
-      if (dirty < end)
+      // What was just made is as it is.
+      if (dirty < known)
         for (let at = section.blocks.length - 1; at >= 0; at--) {
           const block = section.blocks[at];
           if (block.end <= dirty) break;
-          if (block.isMounted) this.refresh(block, dirty);
+          if (block.isMounted && block.start < known) this.refresh(block, dirty, Math.min(known, block.end));
         }
     }
     this.drawTime(section);
@@ -207,8 +210,8 @@ export class LogLines {
     block.element.append(lines);
   }
 
-  refresh(block, from) {
-    for (let row = Math.max(from, block.start); row < block.end; row++)
+  refresh(block, from, to) {
+    for (let row = Math.max(from, block.start); row < to; row++)
       block.element.children[row - block.start].replaceWith(this.line(row));
     this.onmount(block);
   }

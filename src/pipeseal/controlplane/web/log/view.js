@@ -11,8 +11,8 @@ import { LogSearch } from "./search.js";
 import { stamper, TIMES } from "./times.js";
 
 const LARGE_BYTES = 8 << 20;
-// Browsers draw nothing that is higher than 2^25 pixels, and each line takes 20 of them.
-const MOST_LINES = 1_500_000;
+// Browsers draw nothing that is higher than 2^25 pixels, and a line takes 24 of them where fingers point.
+const MOST_LINES = 1_300_000;
 const NEAR_END = 60;
 const TELL_MILLISECONDS = 10_000;
 
