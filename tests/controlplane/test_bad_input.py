@@ -385,7 +385,7 @@ def _refuse_in_every_way(scene: Scene, key: str, statuses: set[int]) -> None:
         huge = {**headers, "Content-Length": "99999999999", "Connection": "close"}
         statuses.add(send(scene, key, path, authorization, None, headers=huge).status)
     statuses.add(send(scene, key, path, authorization, b"nonsense", headers=headers).status)
-    for query in ("page=x", "wait=x", "scope=x", "state=x", "offset=x", "include_retried_jobs=x"):
+    for query in ("page=x", "wait=x", "scope=x", "state=x", "offset=x", "include_retried_jobs=x", "days=x"):
         statuses.add(send(scene, key, path.partition("?")[0] + f"?{query}", authorization, body).status)
     statuses.add(send(scene, key, path, authorization, body, headers={**headers, "Range": "bytes=999999-"}).status)
     if body is not None and operation.body is not None:
