@@ -32,6 +32,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 # Pages that lie where people look for them in a repository.
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+_DARK = "(prefers-color-scheme: dark)"
 # Parts from which on a page gets a list of them.
 _LONG = 8
 # The mark of the web pages is the site's too.
@@ -229,28 +230,42 @@ def _lead_links(root: Path, site: Path, page: Page, pages: dict[PurePosixPath, P
 
 
 def _describe_picture(root: Path, site: Path, target: PurePosixPath, token: Token, up: str) -> None:
-    """Note a picture's size, so that nothing moves when it comes, and its twin for dark pages, if there is one."""
-    data = (root / target).read_bytes()[:24]
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        # https://www.w3.org/TR/png-3/#11IHDR
-        token.attrSet("width", str(int.from_bytes(data[16:20], "big")))
-        token.attrSet("height", str(int.from_bytes(data[20:24], "big")))
-    dark = target.with_name(target.name.replace("-light-", "-dark-"))
-    if dark != target and (root / dark).is_file():
-        copy = dark.relative_to("docs")
-        shutil.copyfile(root / dark, site / copy)
-        token.meta["dark"] = f"{up}{copy}"
+    """Note a picture's size, so that nothing moves when it comes, and its twins for dark pages and for phones."""
+    for name, number in _size(root / target).items():
+        token.attrSet(name, number)
+    sources = []
+    for narrow in (True, False):
+        for dark in (True, False):
+            name = target.name.replace("-light-", "-dark-") if dark else target.name
+            name = name.replace("-1280.", "-390.") if narrow else name
+            twin = target.with_name(name)
+            # A name without one of the words has no twin of that sort.
+            if (name != target.name) and (root / twin).is_file() and ("-390." in name or not narrow):
+                copy = twin.relative_to("docs")
+                shutil.copyfile(root / twin, site / copy)
+                media = " and ".join([*(["(max-width: 40rem)"] if narrow else []), *([_DARK] if dark else [])])
+                sources.append({"media": media, "srcset": f"{up}{copy}", **_size(root / twin)})
+    token.meta["sources"] = sources
+
+
+def _size(path: Path) -> dict[str, str]:
+    """Width and height of a PNG; nothing of other pictures."""
+    data = path.read_bytes()[:24]
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return {}
+    # https://www.w3.org/TR/png-3/#11IHDR
+    return {"width": str(int.from_bytes(data[16:20], "big")), "height": str(int.from_bytes(data[20:24], "big"))}
 
 
 def _picture(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """A picture as HTML, in the colours of the page where there are two."""
+    """A picture as HTML; the first source whose condition holds is shown."""
     token = tokens[index]
     plain = f'<img{renderer.renderAttrs(_with_alternative(renderer, token, options, env))} loading="lazy">'
-    dark = token.meta.get("dark")
-    if dark is None:
-        return plain
-    source = f'<source media="(prefers-color-scheme: dark)" srcset="{escape(str(dark))}">'
-    return f"<picture>{source}{plain}</picture>"
+    sources = "".join(
+        "<source " + " ".join(f'{name}="{escape(value)}"' for name, value in source.items()) + ">"
+        for source in token.meta.get("sources", ())
+    )
+    return f"<picture>{sources}{plain}</picture>" if sources else plain
 
 
 def _with_alternative(renderer: Any, token: Token, options: Any, env: Any) -> Token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,18 +132,25 @@ def test_a_long_page_lists_its_parts(tmp_path: Path, parts: int, listed: bool) -
     assert ('<li><a href="#part-0-b">Part 0 &lt;b&gt;</a>' in html) == listed
 
 
-def test_a_picture_says_its_size_and_has_a_twin_for_dark_pages(tmp_path: Path) -> None:
-    head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1280).to_bytes(4, "big") + (800).to_bytes(4, "big")
+def test_a_picture_says_its_size_and_has_twins_for_dark_pages_and_phones(tmp_path: Path) -> None:
     _write(tmp_path, {**GOOD, "docs/one.md": "# One\n\n![a *page*](x/build-light-1280.png)\n"})
+    (tmp_path / "docs" / "x").mkdir()
     for theme in ("light", "dark"):
-        path = tmp_path / "docs" / "x" / f"build-{theme}-1280.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(head + theme.encode())
+        for width, height in ((1280, 800), (390, 844)):
+            head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big")
+            (tmp_path / "docs" / "x" / f"build-{theme}-{width}.png").write_bytes(head + theme.encode())
     assert build_site(tmp_path, tmp_path / "site") == []
     text = (tmp_path / "site" / "one.html").read_text(encoding="utf-8")
-    assert 'media="(prefers-color-scheme: dark)" srcset="x/build-dark-1280.png"' in text
+    dark = "(prefers-color-scheme: dark)"
+    assert re.findall(
+        r'<source media="([^"]+)" srcset="x/build-([^"]+).png" width="(\d+)" height="(\d+)">', text
+    ) == [
+        (f"(max-width: 40rem) and {dark}", "dark-390", "390", "844"),
+        ("(max-width: 40rem)", "light-390", "390", "844"),
+        (dark, "dark-1280", "1280", "800"),
+    ]
     assert 'src="x/build-light-1280.png" alt="a page" width="1280" height="800"' in text
-    assert (tmp_path / "site" / "x" / "build-dark-1280.png").read_bytes().endswith(b"dark")
+    assert len(list((tmp_path / "site" / "x").iterdir())) == 4
 
 
 @pytest.mark.parametrize("name", WRONG)
