@@ -9,7 +9,7 @@ let latest = null;
  * Follow a build for as long as the page is there.
  *
  * @param options `signal`; `onchange(build)`: called with the first state and with every later one, a build in the
- *   server's shape with all its `jobs`; `onproblem(error)` as in `follow`.
+ *   server's shape with all its `jobs`; `onproblem(error, tryNow)` as in `follow`.
  * @returns the build, once it is there.
  */
 export function followBuild(slug, number, { signal, onchange, onproblem }) {

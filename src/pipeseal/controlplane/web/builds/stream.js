@@ -14,7 +14,8 @@ const SHORT_MILLISECONDS = 500;
  *
  * @param path address of the stream.
  * @param options `signal` ends it; `onevent(name, data)` may be async, and the stream waits for it; `onproblem(error)`
- *   hears of a connection that broke, and of null once there is one again; `lastId` of an event that is known.
+ *   hears of a connection that broke, with a function that tries again at once, and of null once there is one again;
+ *   `lastId` of an event that is known.
  * @returns when the stream has ended.
  * @throws ApiError when the server says no.
  */
@@ -45,8 +46,8 @@ export async function follow(path, { signal, onevent, onproblem, lastId = "" }) 
       if (!pause.signal.aborted) {
         if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
         failures += 1;
-        onproblem?.(error);
-        await sleep(Math.min(LONGEST_PAUSE, 500 * 2 ** Math.min(failures, 8)), signal);
+        const asked = new Promise((resolve) => onproblem?.(error, resolve));
+        await Promise.race([asked, sleep(Math.min(LONGEST_PAUSE, 500 * 2 ** Math.min(failures, 8)), signal)]);
       }
     } finally {
       signal.removeEventListener("abort", stop);

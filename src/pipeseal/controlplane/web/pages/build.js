@@ -57,11 +57,11 @@ export async function show(main, { parameters, query, signal }) {
       }, DRAW_MILLISECONDS);
     }
   };
-  const onproblem = (error) => {
+  const onproblem = (error, tryNow) => {
     problem?.remove();
     problem = null;
     if (error === null || page === null) return;
-    problem = h("p", { class: "notice bad", role: "status" }, `As of ${new Date().toLocaleTimeString()}: the server does not answer. Trying again.`);
+    problem = h("p", { class: "notice bad", role: "status" }, `As of ${new Date().toLocaleTimeString()}: the server does not answer. Trying again. `, tryNow && h("button", { type: "button", onclick: () => tryNow() }, "Try now"));
     page.head.after(problem);
   };
   await followBuild(parameters.slug, Number(parameters.number), { signal, onchange, onproblem });
