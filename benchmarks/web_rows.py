@@ -34,7 +34,7 @@ _WAIT_MILLISECONDS = 240_000
 # How a log that is followed grows: so many times so many lines, and the pause between.
 _FOLLOWED, _AT_ONCE, _PAUSE_SECONDS = 60, 300, 0.05
 _numbers = itertools.count(1)
-_OPTIONS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 # What most log pages do: all of it, then an element for each line.
 _PER_LINE_SCRIPT = """
 const main = document.createElement("main");
@@ -199,7 +199,7 @@ def _browser(program: Path) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program), args=list(_OPTIONS))
+        browser = playwright.chromium.launch(executable_path=str(program), args=list(OPTIONS))
         yield browser
         browser.close()
 
@@ -278,7 +278,7 @@ def _weigh(space: Workspace, program: Path, address: str, script: str, *, rounds
     """
     series = Series()
     for _ in range(rounds):
-        with bare_page(program, space.fresh("profile"), _OPTIONS) as page:
+        with bare_page(program, space.fresh("profile"), OPTIONS) as page:
             page.go(address)
             page.wait_for("document.readyState === 'complete'")
             if script:

@@ -1,6 +1,6 @@
 // What stands above a log: where it can be had, how it is shown, and the search.
 import { announce, h } from "../dom.js";
-import { onKey } from "../frame.js";
+import { onKey } from "../keys.js";
 import { TIMES } from "./times.js";
 
 /**
