@@ -78,7 +78,7 @@ def test_banner_says_whom_it_trusts_and_what_is_weak(tmp_path: Path, keys: Path)
         server.wait_for(lambda: "Waiting for jobs" in agent.log)
         log = agent.log
     assert "(not trusted for steps)" in log and "verify with 1 key(s): signer (" in log
-    assert "block: without a good signature, refuse the job" in log
+    assert "enforce: without a good signature, refuse the job" in log
     assert f"sign with {keys / 'signing.json'}" in log and "command eval: off" in log
     assert "'docker' is not anchored" in log and "kubernetes-exec is not supported yet" in log
     assert "can be read by other users" in log and "ssh-keyscan" not in log

@@ -75,11 +75,16 @@ def test_what_is_told_has_bounds_and_words_that_nobody_knows_are_no_state(api: A
     assert {len(name) for name in kept["findings"][0]["fields"]} == {200}
 
 
-@pytest.mark.parametrize("wrong", [5, "observe", [], {"mode": "observe"}, {"mode": 1, "proof": "none"}])
-def test_what_is_no_decision_is_refused_and_ends_nothing(api: Api, wrong: Any) -> None:
-    agent, slug = begin(api, f"wrong-{abs(hash(str(wrong))) % 10**9}")
+WRONG: dict[str, Any] = {
+    "number": 5, "text": "observe", "list": [], "no-proof": {"mode": "observe"}, "type": {"mode": 1, "proof": "none"}
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_decision_is_refused_and_ends_nothing(api: Api, wrong: str) -> None:
+    agent, slug = begin(api, f"wrong-{wrong}")
     job = agent.take()
-    assert job.finish(0, decision=wrong).status == 422
+    assert job.finish(0, decision=WRONG[wrong]).status == 422
     assert job.state().json["state"] == "running"
     assert job.finish(0, decision=SEALED).status == 200 and told(api, job, slug)["proof"] == "seal"
 

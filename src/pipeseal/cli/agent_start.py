@@ -126,9 +126,13 @@ def _banner(settings: AgentSettings, verification: VerificationSettings, ledger:
     else:
         names = ", ".join(f"{key.kid} ({key.thumbprint()[:8]}…)" for key in verification.keys)
         rows.append(("steps", f"verify with {len(verification.keys)} key(s): {names}"))
-        refuses = verification.on_failure.value == "block" and verification.policy.mode.value == "enforce"
-        what = "refuse the job" if refuses else "say so, and run the job all the same"
-        rows.append(("enforcement", f"{'block' if refuses else 'warn'}: without a good signature, {what}"))
+        mode = verification.unproven_mode.value
+        what = {
+            "enforce": "refuse the job",
+            "warn": "say so at the top of its log, and run it",
+            "observe": "note it, and run the job",
+        }[mode]
+        rows.append(("enforcement", f"{mode}: without a good signature, {what}"))
         source = verification.policy.source or "none; every pipeline that these keys sign, and the switches below"
         rows.append(("policy", source))
     if ledger is not None:

@@ -62,7 +62,7 @@ def evaluate(job: Job, settings: VerificationSettings, local: LocalFacts | None 
     """
     decision = _evaluate(job, settings, local)
     # Where the policy was not asked for a mode, it is that of jobs that prove nothing.
-    mode = decision.mode or (None if settings.keys is None else _unproven_mode(settings))
+    mode = decision.mode or (None if settings.keys is None else settings.unproven_mode)
     return decision if decision.mode is mode else replace(decision, mode=mode)
 
 
@@ -121,7 +121,7 @@ def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Ref
         "the job's step is signed, and this agent has no keys to verify it with",
         help="give the agent verification keys",
     )
-    if _unproven_mode(settings) is Mode.ENFORCE:
+    if settings.unproven_mode is Mode.ENFORCE:
         return _refuse(job, error, _NO_KEYS)
     # The stock agent prints its block mark here even when the job goes on.
     lines = (f"+++ ⛔ {_FAILED}", f"error: {_NO_KEYS}")
@@ -131,7 +131,7 @@ def _without_keys(job: Job, settings: VerificationSettings) -> ApprovedJob | Ref
 
 
 def _fail(job: Job, settings: VerificationSettings, error: VerificationError, text: str) -> ApprovedJob | Refused:
-    mode = _unproven_mode(settings)
+    mode = settings.unproven_mode
     if mode is Mode.ENFORCE:
         return _refuse(job, error, text)
     lines = (
@@ -146,13 +146,6 @@ def _fail(job: Job, settings: VerificationSettings, error: VerificationError, te
         log=(*lines, *explain_failure(error, refused=False)),
         warnings=(f"would be refused with {error.code}: {error.message}",),
     )
-
-
-def _unproven_mode(settings: VerificationSettings) -> Mode:
-    """What happens to jobs that prove nothing. They can claim to belong to any section, so sections have no say."""
-    if settings.on_failure is OnFailure.WARN:
-        return Mode.WARN
-    return Mode.ENFORCE if settings.policy is None else settings.policy.mode
 
 
 def _within_switches(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pipeseal.errors import ConfigurationError
-from pipeseal.policy.policy import Policy
+from pipeseal.policy.policy import Mode, Policy
 from pipeseal.signing.keys.verification_keys import VerificationKeys
 
 
@@ -31,6 +31,13 @@ class VerificationSettings:
     keys: VerificationKeys | None
     on_failure: OnFailure = OnFailure.BLOCK
     policy: Policy | None = None
+
+    @property
+    def unproven_mode(self) -> Mode:
+        """What happens to jobs that prove nothing. They can claim to be of any section, so sections have no say."""
+        if self.on_failure is OnFailure.WARN:
+            return Mode.WARN
+        return Mode.ENFORCE if self.policy is None else self.policy.mode
 
 
 def parse_on_failure(text: str) -> OnFailure:
