@@ -134,3 +134,18 @@ def test_a_clock_that_is_put_back_makes_no_span_end_before_it_begins() -> None:
     assert watch.now() == 10_000
     wall[0], steady[0] = 0, 5
     assert watch.now() == 10_005
+
+
+def test_a_refusal_after_the_decision_is_one_and_has_no_exit_status() -> None:
+    recorder = Recorder()
+    trace = begin(recorder)
+    trace.accept("")
+    trace.finish("refused", -1, "hook.refused")
+    (job,) = recorder.named("job")
+    told = job.attributes
+    assert (told["pipeseal.decision"], told["pipeseal.outcome"], told["pipeseal.code"]) == (
+        "refused",
+        "refused",
+        "hook.refused",
+    )
+    assert told["cicd.pipeline.task.run.result"] == "error" and "process.exit.code" not in told and job.is_failed

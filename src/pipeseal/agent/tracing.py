@@ -168,10 +168,13 @@ class JobTrace:
             code: of the refusal; empty when it was none.
         """
         facts = self._facts
-        facts.attributes |= {"pipeseal.outcome": outcome, "process.exit.code": exit_status}
-        facts.attributes |= {"cicd.pipeline.task.run.result": _RESULTS[outcome]}
+        facts.attributes |= {"pipeseal.outcome": outcome, "cicd.pipeline.task.run.result": _RESULTS[outcome]}
+        if exit_status >= 0:
+            facts.attributes["process.exit.code"] = exit_status
         if code:
-            facts.attributes |= {"pipeseal.code": code}
+            facts.attributes["pipeseal.code"] = code
+        if outcome == "refused":
+            facts.attributes["pipeseal.decision"] = "refused"  # also where the ledger or a phase found out
         facts.is_failed = outcome != "passed"
         self._record(_ROOT, self._root, self._parent, self._began, facts, has_remote_parent=self._parent is not None)
 

@@ -164,7 +164,7 @@ class BuildTraces:
         _add(facts, "cicd.pipeline.task.name", KEY, job["step_key"])
         _add(facts, "cicd.worker.id", WORD, job["agent_id"])
         _add(facts, "cicd.worker.name", AGENT_NAME, job["agent_name"])
-        if job["exit_status"] is not None:
+        if job["exit_status"] is not None and job["exit_status"] >= 0:
             facts["process.exit.code"] = job["exit_status"]
         if job["refusal"] is not None:
             facts["pipeseal.code"] = known_code(job["refusal"])
