@@ -80,8 +80,7 @@ def sign(text: str, *, upload: str | None, parent: str | None = None) -> list[di
     return found
 
 
-@pytest.fixture(scope="module")
-def build() -> dict[str, Any]:
+def make_build() -> dict[str, Any]:
     """Evidence of a whole build: an upload step, and what it uploaded."""
     (up,) = sign(UPLOAD, upload=None)
     steps = [up, *sign(FILE, upload="u-1", parent=up["seal"])]
@@ -119,6 +118,11 @@ def build() -> dict[str, Any]:
         "jobs": jobs,
         "steps": shown,
     }
+
+
+@pytest.fixture(scope="module")
+def build() -> dict[str, Any]:
+    return make_build()
 
 
 @pytest.fixture
@@ -161,6 +165,30 @@ def with_job(key: str, **members: Any) -> Any:
     return change
 
 
+def drop(key: str, *members: str) -> Any:
+    """The server says nothing of these members of a job."""
+
+    def change(evidence: dict[str, Any]) -> None:
+        for job in evidence["jobs"]:
+            if job["step_key"] == key:
+                for name in members:
+                    del job[name]
+
+    return change
+
+
+def withhold(key: str) -> Any:
+    """What was signed of a step is kept from whoever asks."""
+
+    def change(evidence: dict[str, Any]) -> None:
+        jobs = {job["id"]: job["step_key"] for job in evidence["jobs"]}
+        for step in evidence["steps"]:
+            if jobs[step["job_id"]] == key:
+                step.update(payload=None, withheld="the seal")
+
+    return change
+
+
 def test_a_build_with_everything_in_it_is_verified(run: Any) -> None:
     status, said = run()
     assert (status, said["left_out"]) == (0, []), said
@@ -194,13 +222,7 @@ def test_the_end_of_an_upload_is_not_missed_and_that_is_said(run: Any) -> None:
 
 
 def test_a_step_that_cannot_be_checked_may_be_the_one_that_seems_to_be_missing(run: Any) -> None:
-    def withhold(evidence: dict[str, Any]) -> None:
-        jobs = {job["id"]: job["step_key"] for job in evidence["jobs"]}
-        for step in evidence["steps"]:
-            if jobs[step["job_id"]] == "shards":
-                step.update(payload=None, withheld="the seal")
-
-    assert run(withhold)[1]["left_out"] == []
+    assert run(withhold("shards"))[1]["left_out"] == []
 
 
 @pytest.mark.parametrize(
@@ -208,6 +230,7 @@ def test_a_step_that_cannot_be_checked_may_be_the_one_that_seems_to_be_missing(r
     [
         (with_job("deploy", agent_query_rules=["queue=default"]), "seal.audience"),
         (with_job("deploy", agent_query_rules=None), "seal.audience"),
+        (drop("deploy", "agent_query_rules"), "seal.audience"),
         (with_job("test", agent_query_rules=["os=windows"]), "seal.audience"),
         (with_job("deploy", started_at="2027-01-15T07:45:00Z"), "seal.early"),
         (with_job("deploy", started_at="2027-01-15T09:30:00Z"), "seal.expired"),
@@ -215,7 +238,7 @@ def test_a_step_that_cannot_be_checked_may_be_the_one_that_seems_to_be_missing(r
         (with_job("deploy", started_at="soon"), "seal.early"),
         (with_job("deploy", started_at=7), "seal.early"),
     ],
-    ids=["queue", "no rules", "more rules", "before", "after", "no zone", "words", "number"],
+    ids=["queue", "no rules", "rules left out", "more rules", "before", "after", "no zone", "words", "number"],
 )
 def test_a_job_of_other_agents_or_another_time_is_found(run: Any, change: Any, code: str) -> None:
     status, said = run(change)

@@ -281,9 +281,8 @@ def _check_seal(
         raise VerificationError(
             "seal.differs", f"the step was sealed with another {', '.join(differing)}", fields=differing
         )
-    # docs/spec/seal.md section 6, number 6; strangers are not told to which agents a job goes.
-    if "agent_query_rules" in shown.job:
-        _check_agents(seal.audience.agents, shown.job["agent_query_rules"])
+    # docs/spec/seal.md section 6, number 6; rules that are left out count as none.
+    _check_agents(seal.audience.agents, shown.job.get("agent_query_rules"))
     return verified
 
 
