@@ -294,8 +294,13 @@ def test_killed_agent_leaves_nothing_behind_without_a_terminal(
     environment = {"TMPDIR": str(scratch)}
     with agent_process(server, tmp_path, *OPEN, *flags, "--no-pty", environment=environment) as agent:
         begin(server, unsigned(stubborn), "a")
-        processes = psutil.Process(agent.process.pid).children(recursive=True)
-        assert len([process for process in processes if process.name() == "sleep"]) == 2
+        processes: list[psutil.Process] = []
+
+        def have_begun() -> bool:
+            processes[:] = psutil.Process(agent.process.pid).children(recursive=True)
+            return len([process for process in processes if process.name() == "sleep"]) == 2
+
+        server.wait_for(have_begun)
         assert {path.name[:13] for path in scratch.iterdir()} == {"pipeseal-job-", "pipeseal-bin-"}
         os.kill(agent.process.pid, signal.SIGKILL)
         agent.wait()

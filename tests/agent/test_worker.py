@@ -18,33 +18,28 @@ OPEN = ("--no-verification", "--skip-checkout")
 JOB = {"token": "JOBTOKEN", "env": {"BUILDKITE_COMMAND": "true", "BUILDKITE_REPO": "r"}, "step": {"command": "true"}}
 
 
-def run(server: FakeServer, job_id: str) -> float:
-    """Run a job; the seconds from handing it out to its end."""
-    started = time.monotonic()
+def run(server: FakeServer, job_id: str) -> None:
+    """Run a job."""
     job = server.add_job({**JOB, "id": job_id}, job_id)
     assert job.finished.wait(60)
-    return time.monotonic() - started
 
 
 def test_held_ping_is_asked_once_and_answered_at_once(tmp_path: Path) -> None:
-    with fake_server(hold_seconds=20) as server, agent_process(server, tmp_path, *OPEN):
+    with fake_server(hold_seconds=600) as server, agent_process(server, tmp_path, *OPEN):
         server.wait_for(lambda: bool(server.calls("GET", "/ping")))
         time.sleep(0.6)
         assert len(server.calls("GET", "/ping")) == 1
-        times = sorted(run(server, f"job-{number}") for number in range(7))
-        assert times[3] < 0.3
+        for number in range(7):
+            run(server, f"job-{number}")
         server.wait_for(lambda: len(server.calls("GET", "/ping")) == 8)
 
 
 def test_server_that_answers_at_once_is_polled_at_its_interval(tmp_path: Path) -> None:
+    began = time.monotonic()
     with fake_server(hold_seconds=0) as server, agent_process(server, tmp_path, *OPEN):
-        server.wait_for(lambda: bool(server.calls("GET", "/ping")))
-        time.sleep(2.6)
-        assert 2 <= len(server.calls("GET", "/ping")) <= 4
-        assert run(server, "a") < 4
-        pings = len(server.calls("GET", "/ping"))
-        time.sleep(0.3)
-        assert len(server.calls("GET", "/ping")) <= pings + 1
+        server.wait_for(lambda: len(server.calls("GET", "/ping")) == 4)
+        assert time.monotonic() - began > 2.5  # three pauses of a second or so
+        run(server, "a")
 
 
 def test_registration_says_who_this_is(tmp_path: Path) -> None:
@@ -74,12 +69,12 @@ def test_registration_says_who_this_is(tmp_path: Path) -> None:
 
 def test_jobs_run_side_by_side(tmp_path: Path) -> None:
     with fake_server(20) as server, agent_process(server, tmp_path, *OPEN, "--spawn", "3"):
-        slow = {**JOB, "env": {**JOB["env"], "BUILDKITE_COMMAND": "sleep 0.6"}}  # type: ignore[dict-item]
+        (tmp_path / "met").mkdir()
+        meet = f"cd {tmp_path}/met && touch $$ && until [ $(ls | wc -l) = 3 ]; do sleep 0.05; done"
+        meeting = {**JOB, "env": {**JOB["env"], "BUILDKITE_COMMAND": meet}}  # type: ignore[dict-item]
         server.wait_for(lambda: len(server.calls("GET", "/ping")) == 3)
-        started = time.monotonic()
-        jobs = [server.add_job({**slow, "id": f"job-{number}"}, f"job-{number}") for number in range(3)]
+        jobs = [server.add_job({**meeting, "id": f"job-{number}"}, f"job-{number}") for number in range(3)]
         assert all(job.finished.wait(60) for job in jobs)
-        assert time.monotonic() - started < 1.7
 
 
 def test_trouble_of_the_server_is_waited_out(tmp_path: Path) -> None:
@@ -181,13 +176,14 @@ def test_one_job_and_then_no_more(tmp_path: Path) -> None:
 
 def test_idle_agents_end_together(tmp_path: Path) -> None:
     flags = ("--disconnect-after-idle-timeout", "0.7", "--spawn", "2")
-    with fake_server(20) as server, agent_process(server, tmp_path, *OPEN, *flags) as agent:
+    with fake_server(20) as server:
         env = {**JOB["env"], "BUILDKITE_COMMAND": "sleep 1.2"}  # type: ignore[dict-item]
-        job = server.add_job({**JOB, "env": env, "id": "a"}, "a")
-        assert job.finished.wait(60)
-        assert agent.process.poll() is None
-        assert agent.wait(10) == 0
-        assert len(server.calls("POST", "/disconnect")) == 2
+        server.add_job({**JOB, "env": env, "id": "a"}, "a")
+        with agent_process(server, tmp_path, *OPEN, *flags) as agent:
+            assert agent.wait() == 0
+        paths = [request.path for request in server.requests]
+        assert paths.count("/v3/disconnect") == 2
+        assert paths.index("/v3/disconnect") > paths.index("/v3/jobs/a/finish")
 
 
 def test_idle_agent_is_small(tmp_path: Path) -> None:
@@ -261,21 +257,19 @@ def test_agent_stays_while_it_is_paused_after_its_last_job(tmp_path: Path) -> No
             server.wait_for(lambda: job.started)
             server.ping_answers = [(200, b'{"action":"pause","message":"let me look"}')] * 2
             assert job.finished.wait(60)
-            server.wait_for(lambda: len(server.ping_answers) == 0)
-            assert agent.process.poll() is None
-            assert agent.wait(10) == 0 and "let me look" in agent.log
+            server.wait_for(lambda: len(server.ping_answers) == 0)  # it goes on asking
+            assert agent.wait() == 0 and "let me look" in agent.log
 
 
 def test_paused_agent_is_not_idle_and_takes_up_work_again(tmp_path: Path) -> None:
     with fake_server(0) as server:
         server.ping_answers = [(200, b'{"action":"pause","message":"tea"}')] * 3
+        job = server.add_job({**JOB, "id": "a"}, "a")  # told when the agent, paused for longer than 0.8 s, still asks
         with agent_process(server, tmp_path, *OPEN, "--disconnect-after-idle-timeout", "0.8") as agent:
-            server.wait_for(lambda: len(server.ping_answers) == 0)
-            assert agent.process.poll() is None
-            run(server, "a")
+            assert job.finished.wait(60)
             assert "The server pauses this agent: tea" in agent.log and "resumes this agent" in agent.log
             assert agent.log.count("tea") == 1
-            assert agent.wait(10) == 0
+            assert agent.wait() == 0
 
 
 def test_server_cannot_move_the_agent(tmp_path: Path) -> None:
@@ -292,13 +286,11 @@ def test_server_cannot_move_the_agent(tmp_path: Path) -> None:
 
 
 def test_agent_ends_when_its_time_is_over_and_its_job_done(tmp_path: Path) -> None:
-    with (
-        fake_server(20) as server,
-        agent_process(server, tmp_path, *OPEN, "--disconnect-after-uptime", "0.8") as agent,
-    ):
-        env = {**JOB["env"], "BUILDKITE_COMMAND": "sleep 1.5"}  # type: ignore[dict-item]
+    with fake_server(20) as server:
+        env = {**JOB["env"], "BUILDKITE_COMMAND": "sleep 4"}  # type: ignore[dict-item]
         job = server.add_job({**JOB, "env": env, "id": "a"}, "a")
-        assert agent.wait() == 0
+        with agent_process(server, tmp_path, *OPEN, "--disconnect-after-uptime", "3") as agent:
+            assert agent.wait() == 0
         assert job.finish is not None and job.finish["exit_status"] == "0"
 
 
@@ -332,7 +324,7 @@ def test_health_of_a_running_agent(tmp_path: Path) -> None:
 def fetch(url: str) -> tuple[int, str]:
     """Status and text of a page."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -31,6 +31,7 @@ from tests.controlplane.running import (
     running_server,
     until,
 )
+from tests.faults.clocks import JumpingClock
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def pair(tmp_path: Path, url: str) -> Iterator[tuple[RunningServer, RunningServer]]:
     """Two servers in threads, on one database and one folder of objects."""
-    settings = replace(QUICK, ping_hold=10.0, heartbeat_timeout=60.0)
+    settings = replace(QUICK, ping_hold=100.0, heartbeat_timeout=600.0)
     objects = str(tmp_path / "objects")
     with (
         running_server(tmp_path / "a", settings, database_url=url, object_store=objects) as a,
@@ -60,21 +61,20 @@ def at(agent: FakeAgent, server: RunningServer) -> FakeAgent:
     return agent
 
 
-def test_a_held_ping_is_woken_by_a_build_made_at_another_server(pair: tuple[RunningServer, RunningServer]) -> None:
+def test_a_held_ping_is_woken_by_a_build_made_at_another_server(
+    pair: tuple[RunningServer, RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeseal.controlplane.services.peers._HEAL_SECONDS", 10_000.0)  # only what servers say helps
     a, b = pair
     a.api.create_pipeline("steps: [{command: x}]")
     agent = FakeAgent(a.api)
-    delays = []
     for _ in range(5):
         with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(lambda: (agent.ping(), time.monotonic()))
+            answer = pool.submit(agent.ping)
             until(lambda: a.plane.dispatcher.waiting_count == 1, "a held ping")
             b.api.create_build()
-            made = time.monotonic()
-            action, heard = answer.result(60)
-        delays.append(heard - made)
+            action = answer.result(60)
         assert agent.accept(action["job"]["id"]).finish().status == 200
-    assert sorted(delays)[2] < 0.5, delays  # far below the pause between two healings
 
 
 def test_one_job_is_told_to_one_agent_of_all_that_wait_everywhere(pair: tuple[RunningServer, RunningServer]) -> None:
@@ -115,7 +115,7 @@ def test_an_agent_may_ask_a_different_server_each_time(pair: tuple[RunningServer
     assert states == {"x": "passed", "waiter": "passed", "y": "passed"}
     agent = at(agent, b)
     agent.disconnect()
-    until(lambda: a.api.agent_call("GET", "/ping", agent.token).status == 401, "the token to end everywhere", 3)
+    until(lambda: a.api.agent_call("GET", "/ping", agent.token).status == 401, "the token to end everywhere")
 
 
 def test_a_log_written_through_two_servers_is_one_log(pair: tuple[RunningServer, RunningServer]) -> None:
@@ -155,13 +155,10 @@ def test_a_follower_at_one_server_hears_of_a_chunk_sent_to_another(pair: tuple[R
     job = FakeAgent(a.api).take()
     path = f"/pipelines/demo/builds/1/jobs/{job.id}/log.txt?offset=0&wait=20"
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(lambda: (b.api.rest("GET", path).body, time.monotonic()))
-        time.sleep(0.3)
-        sent = time.monotonic()
+        answer = pool.submit(b.api.rest, "GET", path)
+        time.sleep(0.3)  # it waits there by then, most likely
         assert job.chunk(1, 0, b"hello\n").status == 200
-        body, heard = answer.result(60)
-    assert body == b"hello\n"
-    assert heard - sent < 1.5
+        assert answer.result(60).body == b"hello\n"
 
 
 def test_pausing_and_stopping_reach_an_agent_that_waits_elsewhere(pair: tuple[RunningServer, RunningServer]) -> None:
@@ -171,15 +168,15 @@ def test_pausing_and_stopping_reach_an_agent_that_waits_elsewhere(pair: tuple[Ru
         answer = pool.submit(agent.ping)
         until(lambda: a.plane.dispatcher.waiting_count == 1, "a held ping")
         assert b.api.rest("PUT", f"/agents/{agent.id}/pause", {"note": "maintenance"}).status in (200, 204)
-        assert answer.result(4)["action"] == "pause"
+        assert answer.result(60)["action"] == "pause"
         answer = pool.submit(agent.ping)
         until(lambda: a.plane.dispatcher.waiting_count == 1, "the paused agent's held ping")
         assert b.api.rest("PUT", f"/agents/{agent.id}/resume", {}).status in (200, 204)
-        answer.result(4)
+        answer.result(60)
         answer = pool.submit(agent.ping)
         until(lambda: a.plane.dispatcher.waiting_count == 1, "a held ping")
         assert b.api.rest("PUT", f"/agents/{agent.id}/stop", {}).status in (200, 204)
-        assert answer.result(4)["action"] == "disconnect"
+        assert answer.result(60)["action"] == "disconnect"
 
 
 def test_servers_find_each_other_again_when_the_database_cut_them_off(
@@ -197,15 +194,16 @@ def test_servers_find_each_other_again_when_the_database_cut_them_off(
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         b.api.create_build()
-        assert answer.result(9)["job"]["id"]
+        assert answer.result(60)["job"]["id"]
 
 
 def test_an_agent_is_lost_only_when_no_server_hears_of_it(tmp_path: Path, url: str) -> None:
-    settings = replace(QUICK, ping_hold=0.2, heartbeat_timeout=1.5)
-    objects = str(tmp_path / "objects")
+    settings = replace(QUICK, ping_hold=0.2, heartbeat_timeout=600.0)
+    objects, clock = str(tmp_path / "objects"), JumpingClock()
+    options: Any = {"clock": clock, "database_url": url, "object_store": objects}
     with (
-        running_server(tmp_path / "a", settings, database_url=url, object_store=objects) as a,
-        running_server(tmp_path / "b", settings, database_url=url, object_store=objects, tokens=tmp_path / "a") as b,
+        running_server(tmp_path / "a", settings, **options) as a,
+        running_server(tmp_path / "b", settings, tokens=tmp_path / "a", **options) as b,
     ):
         a.api.create_pipeline("steps: [{command: x, parallelism: 2}]")
         a.api.create_build()
@@ -215,10 +213,12 @@ def test_an_agent_is_lost_only_when_no_server_hears_of_it(tmp_path: Path, url: s
         deadline = time.monotonic() + 60
         while lost.state().status == 200:
             assert living.heartbeat().status == 200
+            clock.jump(settings.heartbeat_timeout / 8)
             assert time.monotonic() < deadline, "the dead agent was never noticed"
-            time.sleep(0.1)
+            time.sleep(0.1)  # for what servers tell each other by way of the database
         for _ in range(20):
             assert living.heartbeat().status == 200
+            clock.jump(settings.heartbeat_timeout / 8)
             time.sleep(0.1)
         assert kept.state().json["state"] == "running"
         states = {agent["id"]: agent["connection_state"] for agent in b.api.rest("GET", "/agents").json}
