@@ -307,6 +307,16 @@ def test_empty_log_says_so(stage: Stage) -> None:
         expect(page.get_by_text("No output. Exit status 3, the server says.")).to_be_visible()
 
 
+def test_empty_log_of_a_job_that_ends_meanwhile_says_how_it_ended(stage: Stage) -> None:
+    path, job = begin(stage)
+    with stage.owner() as owner:
+        page = owner.visit(path)
+        page.wait_for_selector(".log[data-state=loading]")
+        assert job.finish(4).status == 200
+        loaded(page)
+        expect(page.get_by_text("No output. Exit status 4, the server says.")).to_be_visible()
+
+
 def test_large_log_has_elements_for_what_is_near(stage: Stage) -> None:
     count = 120_000
     text = b"".join(

@@ -188,13 +188,16 @@ def test_expressions_are_searched_for_and_ended_when_they_take_for_ever(stage: S
         check_accessible(page)
 
 
-def test_parts_that_never_came_are_drawn_and_printed_ones_are_not(stage: Stage) -> None:
+@pytest.mark.parametrize("watched", [False, True], ids=["later", "meanwhile"])
+def test_parts_that_never_came_are_drawn_and_printed_ones_are_not(stage: Stage, watched: bool) -> None:
     path, job = begin(stage)
     assert job.chunk(1, 0, b"head\n").status == 200
-    assert job.chunk(2, 20_005, b"tail\n").status == 200
-    assert job.finish(0).status == 200
     with stage.owner() as owner:
-        page = loaded(owner.visit(path))
+        if watched:
+            expect(owner.visit(path).locator(".l")).to_have_text(["head"])
+        assert job.chunk(2, 20_005, b"tail\n").status == 200
+        assert job.finish(0).status == 200
+        page = loaded(owner.page if watched else owner.visit(path))
         expect(page.locator(".l.gap")).to_have_text(["[20000 bytes of this log never reached the server]"])
         assert [text for text in lines(page) if text] == ["head", page.locator(".l.gap").inner_text(), "tail"]
         # What fills the gap up does not make the page wide.

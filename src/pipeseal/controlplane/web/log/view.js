@@ -1,4 +1,5 @@
 // The log of a job: lines, groups, times, links to lines, search, following.
+import { call } from "../api.js";
 import { announce, h, replace, size } from "../dom.js";
 import { bindKeys, drawBar, isPressed, press } from "./bar.js";
 import { GroupChoices, inAddress, keep, kept, putInAddress } from "./choices.js";
@@ -130,10 +131,10 @@ class LogView {
   // --- loading -----------------------------------------------------------------------------------------------------
 
   async load(start, most) {
-    const { job, run: signal, parser } = this;
+    const { run: signal, parser } = this;
     this.root.dataset.state = "loading";
     try {
-      const read = await loadLog(job, {
+      const read = await loadLog(this.job, {
         signal,
         start,
         most,
@@ -151,8 +152,9 @@ class LogView {
       if (read.ended) {
         this.lines.isLive = false;
         this.lines.settleGroups();
+        await this.lookAgain(signal);
         if (parser.count === 0) this.tellEmpty();
-        else this.lines.drawGaps(findGaps(parser, job.log_missing_bytes ?? 0));
+        else this.lines.drawGaps(findGaps(parser, this.job.log_missing_bytes ?? 0));
       } else this.tellRest(read);
       this.marked.goToWanted(true);
       if (this.search.words !== "") this.search.go();
@@ -162,6 +164,17 @@ class LogView {
       if (signal.aborted) return;
       this.root.dataset.state = "failed";
       this.tellProblem(error, () => this.load(parser.bytes, most));
+    }
+  }
+
+  /** A job that has ended meanwhile: how, and what of its log never came, where that is shown. */
+  async lookAgain(signal) {
+    if (this.job.finished_at || (this.parser.count > 0 && this.parser.notices.length === 0)) return;
+    try {
+      this.job = await call("GET", new URL(this.job.log_url).pathname.replace(/\/log$/, ""), undefined, { signal });
+    } catch {
+      signal.throwIfAborted();
+      // What is there is shown as it is.
     }
   }
 
