@@ -133,7 +133,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
                     env={"BUILD_VALUE": SEEDS[38]},
                     meta_data={"k": SEEDS[39]},
                 )
-                build = api.wait_build("failed", "passed", slug="demo", seconds=60)
+                build = api.wait_build("failed", "passed", slug="demo", seconds=180)
                 spans = running.wait_for(is_whole, "both sides of all jobs")
             yield Traced(api, running, build, of_build(spans))
         finally:

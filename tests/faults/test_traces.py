@@ -61,7 +61,7 @@ def test_no_job_notices_trouble_with_the_collector(trouble: str, tmp_path: Path)
                 environment=variables,
             ) as agent:
                 api.create_build()
-                build = api.wait_build("passed", "failed", seconds=60)
+                build = api.wait_build("passed", "failed", seconds=180)
                 if running is not None:
                     running.wait_for_batch()
                 agent.process.terminate()

@@ -17,7 +17,7 @@ from pipeseal.errors import ConfigurationError
 from pipeseal.tracing.export import QUIET_SECONDS, OtlpTracing
 from pipeseal.tracing.open import is_wanted, open_tracing
 from pipeseal.tracing.spans import Span, SpanKind, child_of, derived_context
-from tests.collector import collector
+from tests.collector import PATIENCE, collector
 
 ROOT = derived_context("build", "build-1", "build-1", is_sampled=True)
 
@@ -49,7 +49,7 @@ def test_spans_arrive_with_the_ids_that_were_chosen() -> None:
     tracing.record(make(context=child, parent=ROOT, links=(link,), attributes={"a": "b", "n": 1}, is_failed=True))
     tracing.record(make("build", kind=SpanKind.SERVER, ended=500))
     tracing.record(make(context=ROOT._replace(is_sampled=False)))  # not to be sent
-    tracing.close()
+    tracing.close(PATIENCE)
     job, build = kept.spans
     assert job.context is not None and job.parent is not None and build.context is not None
     assert (f"{job.context.trace_id:032x}", f"{job.context.span_id:016x}") == (child.trace_id, child.span_id)
@@ -78,7 +78,7 @@ def test_what_the_service_is_called(
     kept = Kept()
     tracing = OtlpTracing(default_name="ours", service_name=given, warn=silent, exporter=kept)
     tracing.record(make())
-    tracing.close()
+    tracing.close(PATIENCE)
     assert kept.spans[0].resource.attributes["service.name"] == expected
 
 
@@ -87,7 +87,7 @@ def test_command_lines_are_never_told_even_if_a_detector_finds_them(monkeypatch:
     kept = Kept()
     tracing = OtlpTracing(default_name="ours", warn=silent, exporter=kept)
     tracing.record(make())
-    tracing.close()
+    tracing.close(PATIENCE)
     told = kept.spans[0].resource.attributes
     assert "process.pid" in told and not [name for name in told if name.startswith("process.command")]
 
@@ -103,7 +103,7 @@ def test_the_standard_sampler_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 400 < len(chosen) < 600
     for place in chosen[:100]:
         tracing.record(make(context=place._replace(is_sampled=True)))
-    tracing.close()
+    tracing.close(PATIENCE)
     assert len(kept.spans) == 100
 
 
@@ -190,7 +190,7 @@ def test_troubles_are_told_now_and_then_and_never_raised() -> None:
     tracing.record(make(context=TraceContext("not hexadecimal", "x", True)))
     assert len(said) == 2 and "ValueError" in said[1]
     logger.info("nothing to look at")
-    tracing.close()
+    tracing.close(PATIENCE)
     assert len(said) == 2
     tracing.record(make())  # too late, and no trouble either
 
@@ -205,6 +205,6 @@ def test_a_collector_is_reached_with_the_standard_variables(monkeypatch: pytest.
         assert tracing is not None
         tracing.record(make())
         (span,) = running.wait_for(bool, "the span")
-        tracing.close()
+        tracing.close(PATIENCE)
     assert (span.service, span.name, span.trace_id, span.span_id) == ("unit", "job", ROOT.trace_id, ROOT.span_id)
     assert running.headers[0]["x-api-key"] == "of-the-collector"

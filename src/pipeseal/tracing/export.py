@@ -124,12 +124,16 @@ class OtlpTracing:
         except Exception as error:  # a fault here may not become one of the job or request that is told of
             self._complaints.say(f"a span was lost: {type(error).__name__}")
 
-    def close(self) -> None:
-        """Send what is queued, for a few seconds at most, and stop."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Send what is queued, and stop.
+
+        Parameters:
+            seconds: for which the collector is waited for, at most.
+        """
         # The SDK itself would wait for half a minute.
         closing = threading.Thread(target=self._provider.shutdown, name="traces-closing", daemon=True)
         closing.start()
-        closing.join(CLOSE_SECONDS)
+        closing.join(seconds)
         if closing.is_alive():
             self._warn("The last traces were not sent: the collector does not answer")
         self._complaints.detach()
