@@ -100,6 +100,7 @@ def test_the_one_file_verifier_and_the_command_agree(browser: Browser) -> None:
                 body=load_assets()[VERIFIER].content, content_type="text/html; charset=utf-8"
             ),
         )
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.goto("http://localhost/verify.html")
         said = page.evaluate(JUDGE, [documents, jwk])
