@@ -6,7 +6,7 @@ import { breathe, TURN_MILLISECONDS } from "./load.js";
 const MOST_HITS = 1_000_000;
 const MOST_MARKED = 3000;
 // How long an expression of the reader's may look at a page of lines.
-const LIMIT_MILLISECONDS = 5000;
+const LIMIT_MILLISECONDS = 10_000;
 const FAILURE = /\b(errors?|fail(ed|ure)?|fatal|panic|exception|traceback|segmentation fault)\b/gi;
 
 export class LogSearch {
