@@ -55,6 +55,20 @@ def test_job_shows_what_its_agent_told(api: Api) -> None:
     assert {job["decision"]["proof"] for job in api.build(1, slug)["jobs"]} == {"seal", "none"}
 
 
+def test_agent_shows_the_mode_that_it_told_of_last(api: Api) -> None:
+    agent, _ = begin(api, "modes")
+
+    def mode() -> Any:
+        return api.rest("GET", f"/agents/{agent.id}").json["policy_mode"]
+
+    assert mode() is None
+    agent.run(decision=OBSERVED)
+    assert mode() == "observe"
+    # An agent that keeps its next decision has told no other mode.
+    agent.run()
+    assert mode() == "observe"
+
+
 def test_agents_that_tell_nothing_are_heard_of_as_such(api: Api) -> None:
     agent, slug = begin(api, "silent")
     one, two = agent.run(), agent.run(decision=None)
@@ -149,6 +163,7 @@ def test_report_groups_by_code_and_step_and_counts_agents_by_mode(api: Api) -> N
 
 def test_list_of_pipelines_says_what_is_signed_and_which_modes_were_told(api: Api) -> None:
     agent, slug = begin(api, "listed")
+    begin(api, "listed-too")
     agent.run(decision=OBSERVED)
     agent.run(decision={"mode": "off", "proof": "none"})
     found = {one["pipeline"]: one for one in api.rest("GET", "/signing?per_page=100").json}

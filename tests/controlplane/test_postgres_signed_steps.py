@@ -8,6 +8,7 @@ import pytest
 
 from tests.controlplane.postgres_server import fresh_database
 from tests.controlplane.running import QUICK, Api, running_server
+from tests.controlplane.test_decisions import test_agent_shows_the_mode_that_it_told_of_last as test_mode
 from tests.controlplane.test_decisions import test_job_shows_what_its_agent_told as test_decision
 from tests.controlplane.test_decisions import (
     test_list_of_pipelines_says_what_is_signed_and_which_modes_were_told as test_list,
@@ -26,8 +27,8 @@ from tests.controlplane.test_signed_steps import (
 )
 
 __all__ = [
-    "test_decision", "test_groups", "test_key_lives", "test_key_uses", "test_list", "test_pages", "test_report",
-    "test_tokens",
+    "test_decision", "test_groups", "test_key_lives", "test_key_uses", "test_list", "test_mode", "test_pages",
+    "test_report", "test_tokens",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What agents tell of their policies, on pages: of a job, of a build, in settings > Signing, and on the dashboard."""
+"""What agents tell of their policies, on pages: of jobs, builds and agents, settings > Signing, and the dashboard."""
 
 from __future__ import annotations
 
@@ -101,6 +101,19 @@ def test_running_build_says_it_as_soon_as_a_job_has_ended(stage: Stage) -> None:
         expect(page.locator(".build-observed")).to_be_empty()
         FakeAgent(stage.api, tag).run(decision=OBSERVED)
         expect(page.locator(".build-observed")).to_contain_text("1 of 2 jobs would have been refused")
+
+
+def test_list_of_agents_marks_those_that_would_run_anything(stage: Stage) -> None:
+    _, _, tag = stage.build(STEPS)
+    FakeAgent(stage.api, tag, name="mac-off").run(decision={"mode": "off", "proof": "none"})
+    FakeAgent(stage.api, tag, name="linux-strict").run(decision=SEALED)
+    FakeAgent(stage.api, tag, name="stock")
+    with stage.owner() as visitor:
+        page = visitor.visit("/local/agents")
+        expect(page.get_by_role("row", name="mac-off")).to_contain_text("no verification keys: runs unsigned jobs")
+        expect(page.get_by_role("row", name="linux-strict")).to_contain_text("enforces")
+        expect(page.get_by_role("row", name="stock")).to_contain_text("not told")
+        check_accessible(page)
 
 
 def test_untold_refused_and_unknown_are_said_as_such(stage: Stage) -> None:

@@ -139,8 +139,8 @@ class JobDecision(TypedDict):
     """What the policy of a job's agent made of it, as the agent said itself: names and digests, no values.
 
     `mode` is `enforce`, `warn`, `observe`, or `off` for an agent that verifies nothing; `proof` is `seal`,
-    `signature` or `none`; `unknown` stands for what this server does not know. `findings` would have refused the job under
-    `enforce`.
+    `signature` or `none`; `unknown` stands for what this server does not know. `findings` would have refused the job
+    under `enforce`.
     """
 
     mode: str
@@ -268,7 +268,7 @@ class AgentJob(TypedDict):
 
 
 class Agent(TypedDict):
-    """An agent."""
+    """An agent. `policy_mode` is what it told of its policy with its latest job (see `JobDecision`), null before."""
 
     id: str
     url: str
@@ -280,6 +280,7 @@ class Agent(TypedDict):
     arch: str
     priority: int
     meta_data: list[str]
+    policy_mode: str | None
     paused: bool
     paused_note: str | None
     job: AgentJob | None

@@ -58,6 +58,7 @@ def agent_shape(plane: ControlPlane, row: Row, session: Session | None) -> dict[
         "arch": row["arch"],
         "priority": row["priority"],
         "meta_data": [f"{key}={value}" for key, value in tags],
+        "policy_mode": row["policy_mode"] or None,
         "paused": bool(row["paused"]),
         "paused_note": row["pause_note"] or None,
         "job": {"id": session.job_id} if session is not None and session.job_id else None,

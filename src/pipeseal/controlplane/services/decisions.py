@@ -13,6 +13,7 @@ import msgspec
 
 from pipeseal.agentapi.messages import Decision, ObservedFinding
 from pipeseal.controlplane.domain.rollout import PROOFS, STAGES, UNKNOWN
+from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import decisions as decision_store
 from pipeseal.controlplane.store.database import Transaction
 
@@ -21,16 +22,17 @@ _MOST = 20
 _MAX_TEXT = 200
 
 
-def keep_decision(tx: Transaction, job_id: str, told: Decision) -> None:
+def keep_decision(tx: Transaction, job: Row, told: Decision) -> None:
     """Keep what the agent of a job, whose token was checked, says of it."""
+    mode = told.mode if told.mode in STAGES else UNKNOWN
     findings = [
         ObservedFinding(code=finding.code[:_MAX_TEXT], fields=[name[:_MAX_TEXT] for name in finding.fields[:_MOST]])
         for finding in told.findings[:_MOST]
     ]
     decision_store.insert_decision(
         tx,
-        job_id,
-        mode=told.mode if told.mode in STAGES else UNKNOWN,
+        job["id"],
+        mode=mode,
         proof=told.proof if told.proof in PROOFS else UNKNOWN,
         kid=told.key[:_MAX_TEXT],
         thumbprint=told.thumbprint[:_MAX_TEXT],
@@ -38,6 +40,7 @@ def keep_decision(tx: Transaction, job_id: str, told: Decision) -> None:
         findings=msgspec.json.encode(findings).decode(),
         observed=len(findings),
     )
+    agent_store.set_policy_mode(tx, job["agent_id"], mode)
 
 
 def decision_shape(row: Row) -> dict[str, Any] | None:

@@ -78,7 +78,7 @@ async def finish_job(plane: ControlPlane, job_id: str, token: str, request: Fini
             chunks_failed=max(0, min(request.chunks_failed_count, 2**31)),
         )
         if isinstance(request.decision, Decision):
-            keep_decision(tx, job_id, request.decision)
+            keep_decision(tx, job, request.decision)
         agent_id: str | None = job["agent_id"]
         return agent_id
 

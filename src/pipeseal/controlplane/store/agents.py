@@ -65,6 +65,11 @@ def set_ignored(tx: Transaction, agent_id: str) -> None:
     tx.run("UPDATE agents SET ignore_in_dispatches = 1 WHERE id = :id", id=agent_id)
 
 
+def set_policy_mode(tx: Transaction, agent_id: str, mode: str) -> None:
+    """The mode that an agent told of; most of the time it is the one that is known."""
+    tx.run("UPDATE agents SET policy_mode = :mode WHERE id = :id AND policy_mode <> :mode", id=agent_id, mode=mode)
+
+
 def forget_lost(tx: Transaction, before: int) -> list[str]:
     """Revoke the tokens of agents lost before a time; returns their ids."""
     rows = tx.all(

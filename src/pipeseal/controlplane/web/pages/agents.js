@@ -2,6 +2,7 @@
 import { h, moment, replace } from "../dom.js";
 import { ask, change, may, session } from "../api.js";
 import { go } from "../main.js";
+import { MODES } from "../trust/told.js";
 
 export async function show(main, { query, signal }) {
   await session();
@@ -24,7 +25,7 @@ export async function show(main, { query, signal }) {
           h(
             "table",
             null,
-            h("thead", null, h("tr", null, ["Name", "State", "Tags", "Version", "Host", "Last seen", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))),
+            h("thead", null, h("tr", null, ["Name", "State", "Tags", "Policy", "Version", "Host", "Last seen", ""].map((text) => h("th", { scope: "col" }, text || h("span", { class: "visually-hidden" }, "Actions"))))),
             h("tbody", null, shown.map(row)),
           ),
         ),
@@ -43,11 +44,18 @@ function row(agent) {
     h("td", null, h("strong", null, agent.name)),
     h("td", null, doing),
     h("td", null, agent.meta_data.join(" ")),
+    h("td", null, policy(agent.policy_mode)),
     h("td", null, agent.version),
     h("td", null, agent.hostname),
     h("td", null, moment(agent.last_seen_at)),
     h("td", null, may("write_agents") && h("button", { onclick: () => toggle(agent) }, agent.paused ? "Resume" : "Pause")),
   );
+}
+
+/** What the agent told of its policy with its latest job. */
+function policy(mode) {
+  if (mode === "off") return h("span", { class: "problem" }, "no verification keys: runs unsigned jobs");
+  return mode === null ? h("span", { class: "muted" }, "not told") : (MODES[mode] ?? "unknown");
 }
 
 async function toggle(agent) {
