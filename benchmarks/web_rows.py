@@ -112,9 +112,9 @@ def measure_log_view(space: Workspace, size: str) -> tuple[Row, ...]:
     # The whole, the longest time without a frame, and the longest task, for each side.
     more = {name: {"ours": Series(), "peer": Series()} for name in ("whole", "stop", "task")}
     with Server(space.fresh("web"), space.env, *LIMIT) as server:
-        job = _Job(server, text)
+        job = PublishedJob(server, text)
         job.finish()
-        with _browser(chromium.path) as browser:
+        with open_browser(chromium.path) as browser:
 
             def view(side: str, address: str) -> Sample:
                 seen, memory = _look(browser, server.url + address)
@@ -155,10 +155,10 @@ def measure_log_follow(space: Workspace) -> tuple[Row, ...]:
     begun = LINES["100k"]
     text = _lines(0, begun, begun)
     worst: dict[str, Series] = {"ours": Series(), "peer": Series()}
-    with Server(space.fresh("web"), space.env, *LIMIT) as server, _browser(chromium.path) as browser:
+    with Server(space.fresh("web"), space.env, *LIMIT) as server, open_browser(chromium.path) as browser:
 
         def follow(side: str) -> Sample:
-            job = _Job(server, text)
+            job = PublishedJob(server, text)
             address = job.page if side == "ours" else f"/per-line.html?stream={job.stream}"
             with _page(browser, server.url + address) as page:
                 _wait_for(page, _shows(begun - 1))
@@ -195,7 +195,8 @@ def _shows(number: int) -> str:
 
 
 @contextmanager
-def _browser(program: Path) -> Iterator[Browser]:
+def open_browser(program: Path) -> Iterator[Browser]:
+    """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -204,7 +205,7 @@ def _browser(program: Path) -> Iterator[Browser]:
         browser.close()
 
 
-class _Job:
+class PublishedJob:
     """A job that printed `text` and runs, in a pipeline that everybody may read.
 
     `page`, `raw` and `stream` are the addresses of its page, of its log, and of its log as it comes.

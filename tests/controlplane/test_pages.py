@@ -31,6 +31,12 @@ def test_every_page_is_the_same_shell_for_everybody(running: RunningServer, path
     assert (again.status, again.body) == (304, b"")
 
 
+def test_search_engines_are_told_what_is_not_for_them(running: RunningServer) -> None:
+    answer = running.api.call("GET", "/robots.txt")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.body == b"User-agent: *\nDisallow: /v2/\nDisallow: /artifacts/\n"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_pages_are_there_for_browsers_alone(running: RunningServer, method: str) -> None:
     assert running.api.call(method, "/local/app").status == 404

@@ -44,6 +44,9 @@ PAGES: Final = (
 # Where programs look for what another server has, or this one may be told not to serve.
 _PROBED: Final = ("v1", STREAM_PATH.split("/")[1])
 ASSETS: Final = "/web/{name:path}"
+ROBOTS: Final = "/robots.txt"
+# RFC 9309. Search engines may look at pages, which say themselves that they are not to be found; data is not for them.
+_ROBOTS_TEXT: Final = b"User-agent: *\nDisallow: /v2/\nDisallow: /artifacts/\n"
 _SHELL: Final = "shell.html"
 VERIFIER: Final = "verify.html"
 _TYPES: Final = {
@@ -134,7 +137,10 @@ def page_routes(programs: Iterable[Route]) -> list[Route]:
             raise not_found("such file")
         return _send(request, found)
 
-    return [_Visited(ASSETS, asset, taken), *(_Visited(path, page, taken) for path in PAGES)]
+    async def robots(request: Request) -> Response:
+        return _send(request, _asset(_ROBOTS_TEXT, "text/plain; charset=utf-8"))
+
+    return [_Visited(ASSETS, asset, taken), _Visited(ROBOTS, robots, taken), *(_Visited(path, page, taken) for path in PAGES)]
 
 
 class _Visited(Route):
