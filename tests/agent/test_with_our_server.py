@@ -18,6 +18,7 @@ import pytest
 from pipeseal.cli.build_render import render_build
 from tests.agent.agent_process import AgentProcess, agent_process
 from tests.agent.test_trust import Place
+from tests.ports import hold_port
 
 
 class Server:
@@ -160,8 +161,9 @@ def test_server_killed_during_a_job_loses_nothing(server: Server, agent: AgentPr
         time.sleep(0.02)
     time.sleep(0.2)
     server.kill()
-    time.sleep(0.3)
-    server.start()
+    with hold_port(server.port):
+        time.sleep(0.3)
+        server.start()
     build = server.wait("lives", number, {"passed"})
     log = _log(server, "lives", build)
     assert "first part" in log and "second part" in log

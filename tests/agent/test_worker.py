@@ -13,6 +13,7 @@ import pytest
 
 from tests.agent.agent_process import agent_process
 from tests.agent.fake_server import FakeServer, Request, fake_server
+from tests.ports import hold_port
 
 OPEN = ("--no-verification", "--skip-checkout")
 JOB = {"token": "JOBTOKEN", "env": {"BUILDKITE_COMMAND": "true", "BUILDKITE_REPO": "r"}, "step": {"command": "true"}}
@@ -98,10 +99,11 @@ def test_server_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     with agent_process(server, tmp_path, *OPEN) as agent:
         server.wait_for(lambda: bool(server.calls("GET", "/ping")))
         server.close()
-        server.wait_for(lambda: "Ping failed" in agent.log)
-        with fake_server(20, port=port) as second:
-            run(second, "a")
-            assert not second.calls("POST", "/register")
+        with hold_port(port):
+            server.wait_for(lambda: "Ping failed" in agent.log)
+            with fake_server(20, port=port) as second:
+                run(second, "a")
+                assert not second.calls("POST", "/register")
         assert "The server answers again" in agent.log
 
 

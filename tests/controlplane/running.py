@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from pipeseal.clock import Clock
 from pipeseal.controlplane.http.serve import Server, listen, url_of
 from pipeseal.controlplane.services.plane import ControlPlane, Settings, open_plane
 from pipeseal.tracing.spans import Tracing
+from tests.ports import hold_port
 
 ORGANIZATION = "local"
 QUICK = Settings(ping_hold=2.0, sweep_interval=0.05)
@@ -208,6 +210,7 @@ class ServerProcess:
         self._port = 0
         self.process: subprocess.Popen[str] | None = None
         self._apis: list[Api] = []
+        self._held: socket.socket | None = None
 
     def start(self) -> Api:
         """Start it; returns once it answers."""
@@ -227,6 +230,7 @@ class ServerProcess:
         assert line.startswith("Listening on http://"), line
         url = line.split()[-1]
         self._port = int(url.rpartition(":")[2])
+        self._release_port()
         api = Api(url, self.folder, self.tokens)
         self._apis.append(api)
         return api
@@ -236,11 +240,19 @@ class ServerProcess:
         assert self.process is not None
         self.process.kill()
         self._reap()
+        self._held = hold_port(self._port)
 
     def kill_if_running(self) -> None:
-        """SIGKILL, unless it has ended."""
+        """SIGKILL, unless it has ended; it will not be started again."""
         if self.process is not None:
-            self.kill()
+            self.process.kill()
+            self._reap()
+        self._release_port()
+
+    def _release_port(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
