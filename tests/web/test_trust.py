@@ -413,7 +413,7 @@ def test_server_cannot_give_a_step_to_other_agents(reader: Reader, key: str, rul
 
 def test_server_cannot_take_all_signatures_off_without_a_word(readers: Readers, known: Any) -> None:
     """A later build as the one that was signed, without signatures; it even says that it is an earlier one."""
-    bare = {"signature": None, "payload": None, "keys": []}
+    bare: dict[str, Any] = {"signature": None, "payload": None, "keys": []}
 
     def strip(reader: Reader) -> None:
         reader.lie(r"/builds/2$", lambda build: {**build, "number": 0})

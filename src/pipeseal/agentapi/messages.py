@@ -89,9 +89,9 @@ class StartRequest(Message):
 class FinishRequest(Message):
     """How a job ended.
 
-    `exit_status` is text; `-1` means there is no status (lost, refused, killed). `refusal` is ours: code, message and
-    compared values of a refused job, for the job's page; servers that do not know it ignore it. `decision` is ours and
-    is sent only to servers that ask for it.
+    `exit_status` is text; `-1` means there is no status (lost, refused, killed). `refusal` is ours: code, message
+    and compared values of a refused job, for the job's page; servers that do not know it ignore it. `decision` is
+    ours and is sent only to servers that ask for it.
     """
 
     exit_status: str = ""
