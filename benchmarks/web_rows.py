@@ -77,7 +77,8 @@ _PER_LINE_PAGE = (
 _WATCH = """
 const seen = (window.seen = { first: 0, whole: 0, gap: 0, task: 0, frames: [], isWatched: false });
 new PerformanceObserver((list) => {
-  for (const { duration } of list.getEntries()) if (seen.whole === 0) seen.task = Math.max(seen.task, duration);
+  for (const { startTime, duration } of list.getEntries())
+    if (seen.whole === 0 || startTime < seen.whole) seen.task = Math.max(seen.task, duration);
 }).observe({ type: "longtask", buffered: true });
 let last = performance.now();
 (function look() {
