@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,29 @@ def test_every_page_is_the_same_shell_for_everybody(running: RunningServer, path
     assert policy["require-trusted-types-for"] == "'script'" and policy["trusted-types"] == "pipeseal-workers"
     again = running.api.call("GET", path, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0", False),
+        ("gzipped", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+def test_files_are_packed_for_whoever_unpacks_them(running: RunningServer, accepted: str, is_packed: bool) -> None:
+    plain = load_assets()["main.js"]
+    answer = running.api.call("GET", "/web/main.js", headers={"Accept-Encoding": accepted})
+    assert (answer.status, answer.headers["vary"]) == (200, "Accept-Encoding")
+    assert answer.headers.get("content-encoding") == ("gzip" if is_packed else None)
+    assert (gzip.decompress(answer.body) if is_packed else answer.body) == plain.content
+    assert (answer.headers["etag"] == plain.etag) is not is_packed
+    headers = {"Accept-Encoding": accepted, "If-None-Match": answer.headers["etag"]}
+    assert running.api.call("GET", "/web/main.js", headers=headers).status == 304
 
 
 def test_search_engines_are_told_what_is_not_for_them(running: RunningServer) -> None:

@@ -6,7 +6,9 @@ REST API, so a page shows exactly what its reader may read there.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from importlib import resources
@@ -45,8 +47,9 @@ PAGES: Final = (
 _PROBED: Final = ("v1", STREAM_PATH.split("/")[1])
 ASSETS: Final = "/web/{name:path}"
 ROBOTS: Final = "/robots.txt"
-# RFC 9309. Search engines may look at pages, which say themselves that they are not to be found; data is not for them.
+# RFC 9309. Search engines may look at pages, which say that they are not to be found; data is not for them.
 _ROBOTS_TEXT: Final = b"User-agent: *\nDisallow: /v2/\nDisallow: /artifacts/\n"
+_REFUSED: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 _SHELL: Final = "shell.html"
 VERIFIER: Final = "verify.html"
 _TYPES: Final = {
@@ -140,7 +143,11 @@ def page_routes(programs: Iterable[Route]) -> list[Route]:
     async def robots(request: Request) -> Response:
         return _send(request, _asset(_ROBOTS_TEXT, "text/plain; charset=utf-8"))
 
-    return [_Visited(ASSETS, asset, taken), _Visited(ROBOTS, robots, taken), *(_Visited(path, page, taken) for path in PAGES)]
+    return [
+        _Visited(ASSETS, asset, taken),
+        _Visited(ROBOTS, robots, taken),
+        *(_Visited(path, page, taken) for path in PAGES),
+    ]
 
 
 class _Visited(Route):
@@ -164,7 +171,25 @@ class _Visited(Route):
 
 
 def _send(request: Request, asset: Asset) -> Response:
-    headers = {**_HEADERS, "ETag": asset.etag}
-    if request.headers.get("if-none-match") == asset.etag:
+    headers = {**_HEADERS, "ETag": asset.etag, "Vary": "Accept-Encoding"}
+    content = asset.content
+    if _takes_gzip(request.headers.get("accept-encoding", "")):
+        content = _packed(asset.content)
+        # Another representation, so another tag. # RFC 9110 8.8.3.3
+        headers |= {"Content-Encoding": "gzip", "ETag": f'{asset.etag[:-1]}-gzip"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        headers.pop("Content-Encoding", None)
         return Response(status_code=304, headers=headers)
-    return Response(asset.content, headers=headers, media_type=asset.media_type)
+    return Response(content, headers=headers, media_type=asset.media_type)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether a client said that it can unpack gzip; what it prefers more is not asked. # RFC 9110 12.5.3"""
+    parts = (part.partition(";") for part in accepted.lower().split(","))
+    return any(name.strip() == "gzip" and not _REFUSED.fullmatch(weight.strip()) for name, _, weight in parts)
+
+
+@cache
+def _packed(content: bytes) -> bytes:
+    # Files of the pages hold nothing that is secret, so their length may say what is in them.
+    return gzip.compress(content, 9, mtime=0)
