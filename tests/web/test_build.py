@@ -224,6 +224,7 @@ def test_next_failure_is_a_key_and_a_link(stage: Stage) -> None:
         page = owner.visit(path)
         page.get_by_role("link", name="2 failed").click()
         page.wait_for_url(f"**/jobs/{first}")
+        expect(page.get_by_role("heading", name="s1")).to_be_visible()
         page.get_by_role("link", name="2 failed").click()
         page.wait_for_url(f"**/jobs/{second}")
         page = owner.visit(path)
