@@ -86,7 +86,7 @@ class Server:
     def wait(self, slug: str, number: int, states: set[str]) -> Any:
         deadline = time.monotonic() + 60
         while True:
-            build = self.rest("GET", f"/pipelines/{slug}/builds/{number}")
+            build = self.rest("GET", f"/pipelines/{slug}/builds/{number}?include_retried_jobs=true")
             if build["state"] in states:
                 return build
             assert time.monotonic() < deadline, build
@@ -172,7 +172,7 @@ def test_server_killed_during_a_job_loses_nothing(server: Server, agent: AgentPr
 
 
 def _jobs(server: Server, slug: str, number: int) -> list[Any]:
-    jobs: list[Any] = server.rest("GET", f"/pipelines/{slug}/builds/{number}")["jobs"]
+    jobs: list[Any] = server.rest("GET", f"/pipelines/{slug}/builds/{number}?include_retried_jobs=true")["jobs"]
     return [job for job in jobs if job.get("type", "script") == "script"]
 
 

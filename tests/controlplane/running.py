@@ -116,8 +116,8 @@ class Api:
         return build
 
     def build(self, number: int = 1, slug: str = "demo") -> dict[str, Any]:
-        """A build as it is now."""
-        answer = self.rest("GET", f"/pipelines/{slug}/builds/{number}")
+        """A build as it is now, with all of its jobs."""
+        answer = self.rest("GET", f"/pipelines/{slug}/builds/{number}?include_retried_jobs=true")
         assert answer.status == 200, answer.json
         build: dict[str, Any] = answer.json
         return build

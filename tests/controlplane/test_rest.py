@@ -222,14 +222,14 @@ def test_builds_are_found_by_what_they_are(running: RunningServer) -> None:
         assert api.rest("GET", f"/builds?{query}").status == 422, query
 
 
-def test_retried_jobs_can_be_left_out(running: RunningServer) -> None:
+def test_retried_jobs_are_shown_when_they_are_asked_for(running: RunningServer) -> None:
     running.api.create_pipeline("steps: [{command: x}]")
     running.api.create_build()
     agent = FakeAgent(running.api)
     job = agent.run(1)
     again = running.api.rest("PUT", f"/pipelines/demo/builds/1/jobs/{job.id}/retry").json["id"]
     for path in ("/pipelines/demo/builds/1", "/pipelines/demo/builds"):
-        for query, expected in (("", {job.id, again}), ("?include_retried_jobs=false", {again})):
+        for query, expected in (("", {again}), ("?include_retried_jobs=true", {job.id, again})):
             answer = running.api.rest("GET", path + query).json
             build = answer[0] if isinstance(answer, list) else answer
             assert {one["id"] for one in build["jobs"]} == expected

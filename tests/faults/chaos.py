@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.agent.agent_process import AgentProcess
 from tests.controlplane.running import Api, ServerProcess
-from tests.faults.invariants import ENDED_BUILD, Outcomes, check_build, read_ran, shell_job, wait_for_end
+from tests.faults.invariants import ALL_JOBS, ENDED_BUILD, Outcomes, check_build, read_ran, shell_job, wait_for_end
 from tests.faults.postgres_process import PostgresProcess, postgres_process
 
 JOBS = 200
@@ -180,7 +180,7 @@ def _kill_and_start(
         time.sleep(chance.choice((0.0, chance.uniform(0.0, 0.6))))
         start()
         try:
-            answer = api.rest("GET", "/pipelines/demo/builds/1", timeout=5)
+            answer = api.rest("GET", f"/pipelines/demo/builds/1?{ALL_JOBS}", timeout=5)
         except OSError:
             continue
         if answer.status == 200:

@@ -14,6 +14,8 @@ from tests.controlplane.running import Api, job_states
 # In a state of these nothing more happens to a job or a build, unless a person wants it.
 ENDED_JOB = {"passed", "failed", "canceled", "timed_out", "skipped", "broken", "waiting_failed", "blocked_failed"}
 ENDED_BUILD = {"passed", "failed", "canceled", "skipped", "not_run"}
+# Of the address of a build: also the jobs that were retried.
+ALL_JOBS = "include_retried_jobs=true"
 # How many numbered lines a job of these tests prints.
 LINES = 3
 
@@ -114,7 +116,7 @@ def wait_for_end(
     last = "no answer"
     while True:
         try:
-            answer = api.rest("GET", f"/pipelines/{slug}/builds/{number}", timeout=5)
+            answer = api.rest("GET", f"/pipelines/{slug}/builds/{number}?{ALL_JOBS}", timeout=5)
         except OSError as error:
             last = repr(error)
         else:

@@ -26,7 +26,7 @@ from pipeseal.errors import PipesealError, Unavailable
 from tests.controlplane.running import Answer, Api, until
 from tests.controlplane.test_notify import Receiver
 from tests.controlplane.webhook_payloads import SECRET, encode, github_push, prove
-from tests.faults.invariants import Outcomes, check_build, numbered_lines
+from tests.faults.invariants import ALL_JOBS, Outcomes, check_build, numbered_lines
 
 PARENT, CHILD, HOOKED = "demo", "child", "hooked"
 _STEPS = {
@@ -182,7 +182,7 @@ class Life:
         deadline = time.monotonic() + 120
         by_hand = False
         while True:
-            build: dict[str, Any] = self._rest("GET", path).json
+            build: dict[str, Any] = self._rest("GET", f"{path}?{ALL_JOBS}").json
             outcomes.look(build)
             for job in build["jobs"]:
                 if job["state"] == "blocked":
@@ -199,7 +199,7 @@ class Life:
     def _until_ended(self, agent: Agent, slug: str, number: int, outcomes: Outcomes) -> dict[str, Any]:
         deadline = time.monotonic() + 120
         while True:
-            build: dict[str, Any] = self._rest("GET", f"/pipelines/{slug}/builds/{number}").json
+            build: dict[str, Any] = self._rest("GET", f"/pipelines/{slug}/builds/{number}?{ALL_JOBS}").json
             outcomes.look(build)
             if build["state"] == "passed":
                 return build

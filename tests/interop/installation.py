@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import find_peer
-from pipeseal.cli.rest_client import RestClient
+from pipeseal.cli.rest_client import ALL_JOBS, RestClient
 from pipeseal.lab.lying_server import Job, Lie, LyingServer
 from pipeseal.lab.stage import GIT_ENVIRONMENT, Actors, run_git
 from pipeseal.pipeline.plugin_place import parse_place
@@ -402,7 +402,7 @@ def wait_for_build(
     build: dict[str, Any] = {}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        seen = client.watch(*path, seen=tag, wait_seconds=5)
+        seen = client.watch(*path, seen=tag, wait_seconds=5, query=ALL_JOBS)
         if seen is not None:
             build, tag = seen
             if wanted(build) or build["state"] in _END:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeseal.cli.rest_client import items, members, text, whole
+from pipeseal.cli.rest_client import ALL_JOBS, items, members, text, whole
 from pipeseal.cli.rest_options import output_option, rest_command
 from pipeseal.errors import ConfigurationError, VerificationError
 
@@ -129,7 +129,7 @@ def build_show(client: RestClient, number: int, slug: str | None, output: str) -
       pipeseal build show 12
       pipeseal build show 12 --pipeline api -o json
     """
-    build = members(client.get("pipelines", _find_slug(client, slug), "builds", number))
+    build = members(client.get("pipelines", _find_slug(client, slug), "builds", number, query=ALL_JOBS))
     if output == "json":
         click.echo(json.dumps(build, indent=2))
         return
@@ -157,7 +157,7 @@ def build_log(client: RestClient, number: int, job: str, slug: str | None, follo
       pipeseal build log 12 0197f3 --raw > log.txt
     """
     slug = _find_slug(client, slug)
-    build = members(client.get("pipelines", slug, "builds", number))
+    build = members(client.get("pipelines", slug, "builds", number, query=ALL_JOBS))
     job_id = _find_job(items(build.get("jobs") or []), job)
     path = ("pipelines", slug, "builds", number, "jobs", job_id, "log.txt")
     colours = sys.stdout.isatty()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeseal.cli.build_render import clean_line, duration, job_name, job_state
-from pipeseal.cli.rest_client import RestClient, items, members
+from pipeseal.cli.rest_client import ALL_JOBS, RestClient, items, members
 from pipeseal.errors import PipesealError
 
 _HOLD_SECONDS = 25
@@ -54,7 +54,7 @@ class BuildWatch:
         build: dict[str, Any] = {}
         try:
             while True:
-                changed = client.watch(*self._path, seen=tag, wait_seconds=_HOLD_SECONDS)
+                changed = client.watch(*self._path, seen=tag, wait_seconds=_HOLD_SECONDS, query=ALL_JOBS)
                 if changed is None:
                     continue
                 build, tag = members(changed[0]), changed[1]

@@ -18,6 +18,8 @@ from pipeseal.errors import ConfigurationError, MalformedInput, Unavailable
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 DEFAULT_ORGANIZATION = "local"
+# Query of a build: also the jobs that were retried.
+ALL_JOBS: Mapping[str, str | int] = {"include_retried_jobs": "true"}
 _MAX_ANSWER = 64 * 1024 * 1024
 _TIMEOUT_SECONDS = 60.0
 
@@ -70,14 +72,16 @@ class RestClient:
         """PUT JSON; the decoded answer."""
         return self._json(self._send("PUT", segments, body=body))
 
-    def watch(self, *segments: str | int, seen: str, wait_seconds: int) -> tuple[Any, str] | None:
+    def watch(
+        self, *segments: str | int, seen: str, wait_seconds: int, query: Mapping[str, str | int] | None = None
+    ) -> tuple[Any, str] | None:
         """GET that waits until the thing differs from what `seen`, its tag, stood for.
 
         Returns:
             The decoded JSON and its tag; None when nothing changed in time.
         """
         headers = {"If-None-Match": seen} if seen else {}
-        response, data = self._send("GET", segments, query={"wait": wait_seconds}, headers=headers)
+        response, data = self._send("GET", segments, query={**(query or {}), "wait": wait_seconds}, headers=headers)
         if response.status == 304:
             return None
         return self._json((response, data)), response.getheader("ETag", "")

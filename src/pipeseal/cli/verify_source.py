@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from pipeseal.cli.rest_client import DEFAULT_SERVER, RestClient, open_client
+from pipeseal.cli.rest_client import ALL_JOBS, DEFAULT_SERVER, RestClient, open_client
 from pipeseal.errors import ConfigurationError, MalformedInput, PipesealError, Unavailable
 from pipeseal.signing.delivered_keys import parse_pin
 from pipeseal.signing.evidence import Evidence, make_evidence, parse_evidence
@@ -97,7 +97,7 @@ def fetch_build(address: str, token_file: Path | None) -> Asked:
     organization, pipeline, number = unquote(found["org"]), unquote(found["slug"]), int(found["number"])
     client, stranger = _open(server, token_file, organization)
     try:
-        build = client.get("pipelines", pipeline, "builds", number)
+        build = client.get("pipelines", pipeline, "builds", number, query=ALL_JOBS)
         steps = _fetch_steps(client, pipeline, number)
     except Unavailable as error:
         if stranger and error.status in (401, 404):

@@ -215,7 +215,7 @@ class Job(TypedDict):
 
 
 class Build(TypedDict):
-    """A build. `jobs` are in the order of its steps, retried ones before what retries them."""
+    """A build. `jobs` are in the order of its steps; retried ones, if asked for, before what retries them."""
 
     id: str
     url: str

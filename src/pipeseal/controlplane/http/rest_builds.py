@@ -103,7 +103,7 @@ async def list_builds(plane: ControlPlane, request: Request) -> Response:
         meta_data=_meta_data(request),
     )
     with_jobs = not _flag(request, "exclude_jobs", False)
-    retried = _flag(request, "include_retried_jobs", True)
+    retried = _flag(request, "include_retried_jobs", False)
 
     def look(tx: Transaction) -> list[dict[str, Any]]:
         wanted = search
@@ -157,11 +157,14 @@ async def _create_build(plane: ControlPlane, request: Request) -> Response:
         meta_data=body.meta_data or {},
     )
     number = await builds.create_build(plane, slug, new)
-    return render(await read_build(plane, slug, number), 201)
+    return render(await read_build(plane, slug, number, retried=False), 201)
 
 
-async def read_build(plane: ControlPlane, slug: str, number: int, *, retried: bool = True) -> dict[str, Any]:
+async def read_build(plane: ControlPlane, slug: str, number: int, *, retried: bool) -> dict[str, Any]:
     """A build with its jobs, as everybody who may see all of it gets it.
+
+    Parameters:
+        retried: also the jobs that were retried, not only the latest of each.
 
     Raises:
         MalformedInput: `request.not_found`.
@@ -199,7 +202,7 @@ def find_build(tx: Transaction, slug: str, number: int) -> tuple[Row, Row]:
 async def _show_build(plane: ControlPlane, request: Request) -> Response:
     slug, number = request.path_params["slug"], request.path_params["number"]
     seconds = read_number(request, "wait", 0, most=MAX_WAIT)
-    retried = _flag(request, "include_retried_jobs", True)
+    retried = _flag(request, "include_retried_jobs", False)
     seen = request.headers.get("if-none-match", "")
     build, _ = await plane.database.read(lambda tx: find_build(tx, slug, number))
     deadline = asyncio.get_running_loop().time() + seconds
@@ -220,13 +223,13 @@ async def _show_build(plane: ControlPlane, request: Request) -> Response:
 async def _cancel_build(plane: ControlPlane, request: Request) -> Response:
     slug, number = request.path_params["slug"], request.path_params["number"]
     await builds.cancel_build(plane, slug, number)
-    return render(await read_build(plane, slug, number))
+    return render(await read_build(plane, slug, number, retried=False))
 
 
 async def _rebuild(plane: ControlPlane, request: Request) -> Response:
     slug = request.path_params["slug"]
     number = await builds.rebuild(plane, slug, request.path_params["number"])
-    return render(await read_build(plane, slug, number), 201)
+    return render(await read_build(plane, slug, number, retried=False), 201)
 
 
 async def read_job(plane: ControlPlane, request: Request, job_id: str) -> dict[str, Any]:

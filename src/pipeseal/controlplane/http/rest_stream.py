@@ -59,7 +59,7 @@ async def _stream_build(plane: ControlPlane, request: Request) -> Response:
     build, _ = await plane.database.read(lambda tx: find_build(tx, slug, number))
 
     async def look() -> dict[str, Any]:
-        found: dict[str, Any] = shown(request, await read_build(plane, slug, number))
+        found: dict[str, Any] = shown(request, await read_build(plane, slug, number, retried=True))
         return found
 
     return _EventStream(plane, request, build_topic(build["id"]), seconds, _tell_build(look))

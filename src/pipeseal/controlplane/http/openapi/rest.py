@@ -23,7 +23,7 @@ _PAGES = (
     Parameter("per_page", f"Entries on a page, 30 unless said; more than {MAX_PAGE} are {MAX_PAGE}.", whole(2**53)),
 )
 _WAIT = Parameter("wait", "Seconds to wait for a change.", whole(MAX_WAIT))
-_RETRIED = Parameter("include_retried_jobs", "`false` leaves out jobs that were retried.", FLAG)
+_RETRIED = Parameter("include_retried_jobs", "`true`: jobs that were retried as well.", FLAG)
 _TIME = {"type": "string", "format": "date-time"}
 _BUILDS = (
     Parameter("state", "Their state; `finished`: any that has ended or is blocked. `state[]` for several.", TEXT),
