@@ -10,7 +10,7 @@ from typing import Any
 from pipeseal.controlplane.http.graphql import GET_PIPELINE
 from pipeseal.controlplane.http.openapi.document import described_operations
 from pipeseal.controlplane.http.openapi.operation import Proof
-from pipeseal.controlplane.services.artifact_links import DOWNLOAD, UPLOAD
+from pipeseal.controlplane.services.artifact_links import ANNOTATION, DOWNLOAD, PICTURE, UPLOAD, WHOLE, make_link
 from pipeseal.signing.keys.generate import generate_key_pair
 from tests.controlplane.job_side import announced, batch, build_of, create, path_of, upload
 from tests.controlplane.running import ORGANIZATION, FakeAgent, RunningServer
@@ -106,6 +106,11 @@ class Scene:
             self._segments[key] = self._make_segments(key)
         return self._segments[key]
 
+    def link(self, purpose: str, named: str) -> dict[str, Any]:
+        """The segments of an address that carries its own permission, for a while."""
+        *_, expires, mac = make_link(self.running.plane, purpose, named, WHOLE, seconds=3600).split("/")
+        return {"artifact_id": named, "expires": int(expires), "mac": mac}
+
     def _make_segments(self, key: str) -> dict[str, Any]:
         link = {"artifact_id": self.artifact_id, "part": 1, "expires": 1, "mac": "x"}
         if key.startswith(f"GET /artifacts/{DOWNLOAD}"):
@@ -116,6 +121,9 @@ class Scene:
         elif key.startswith(f"POST /artifacts/{UPLOAD}"):
             *_, artifact_id, _part, expires, mac = self.expected_artifact()["path"].split("/")
             link |= {"artifact_id": artifact_id, "expires": int(expires), "mac": mac}
+        for purpose, named in ((ANNOTATION, self.annotation_id), (PICTURE, self.artifact_id)):
+            if key.startswith(f"GET /artifacts/{purpose}/"):
+                link |= self.link(purpose, named)
         return {
             "organization": ORGANIZATION,
             "slug": self.slug,

@@ -23,6 +23,7 @@ from pipeseal.controlplane.domain.limits import Limits
 from pipeseal.controlplane.domain.webhooks.proof import Provider
 from pipeseal.controlplane.http.openapi.document import described_operations
 from pipeseal.controlplane.http.openapi.operation import Proof
+from pipeseal.controlplane.services.artifact_links import ANNOTATION, PICTURE
 from pipeseal.errors import Unavailable
 from pipeseal.errors.codes import CODES
 from tests.controlplane.http_stage import Scene, proper_body
@@ -440,6 +441,10 @@ def _special_refusals(scene: Scene, occurred: dict[str, set[int]]) -> None:
     download = next(key for key in OPERATIONS if key.startswith("GET /artifacts/"))
     for key in (upload, download):
         note(key, send(scene, key, address(scene, key, expires="x"), None, None))
+    for purpose in (ANNOTATION, PICTURE):
+        key = next(key for key in OPERATIONS if key.startswith(f"GET /artifacts/{purpose}/"))
+        gone = address(scene, key, **scene.link(purpose, UNKNOWN_ID))
+        note(key, send(scene, key, gone, None, None))
     _refusals_of_parts(scene, occurred)
     delivery = "POST /webhooks/{provider}/{token}"
     nonsense = b"nonsense"
