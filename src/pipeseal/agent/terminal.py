@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,8 @@ def start_on_terminal(
 @cache
 def find_library() -> ctypes.CDLL | None:
     """The C library, if it has all that is needed; two of the calls are in no standard yet (glibc 2.34 has them)."""
+    if sys.platform != "linux":
+        return None  # the flags have other numbers elsewhere
     library = ctypes.CDLL(None)
     needed = (
         "posix_spawn",
