@@ -253,4 +253,5 @@ def rows(drawn: AnnotationHtml) -> dict[int, int]:
 def test_rows_are_counted_for_each_width() -> None:
     assert rows(render_annotation("one")) == {40: 1, 80: 1, 160: 1}
     assert rows(render_annotation("x" * 100)) == {40: 3, 80: 2, 160: 1}
-    assert rows(render_annotation("```\na\nb\n```\n\n- c\n- d")) == {40: 4, 80: 4, 160: 4}
+    assert rows(render_annotation("```\na\nb\n```\n\n- c\n- d")) == {40: 5, 80: 5, 160: 5}
+    assert rows(render_annotation("| a |\n|---|\n| 1 |")) == {40: 4, 80: 4, 160: 4}

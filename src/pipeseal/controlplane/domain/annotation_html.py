@@ -175,8 +175,9 @@ def _plain(text: str) -> AnnotationHtml:
 
 
 def _measured(html: str, artifacts: tuple[str, ...], origins: tuple[str, ...]) -> AnnotationHtml:
-    # A picture is about as high as eight rows; the line that asks about pictures is one.
-    rows = [8 * html.count("<img ") + (1 if origins else 0)] * len(WIDTHS)
+    # A picture is about as high as eight rows, the line that asks about pictures as one; frames need room as well.
+    framed = html.count("</table>") + html.count("</pre>") + -(-html.count("</tr>") // 4)
+    rows = [8 * html.count("<img ") + (1 if origins else 0) + framed] * len(WIDTHS)
     for block in _ROW.split(html):
         text = _ANY_TAG.sub("", block).strip("\n")
         for line in text.split("\n") if "<pre" in block else [text] if text.strip() else []:
