@@ -158,7 +158,7 @@ POLICIES = [
 @pytest.mark.parametrize("text", [text for _, text in POLICIES], ids=[name for name, _ in POLICIES])
 def test_policies_of_the_pages_are_policies(text: str, tmp_path: Path) -> None:
     (tmp_path / "allowed_signers").write_text(
-        "alice@example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n"
+        "signer@example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n"
     )
     (tmp_path / "release-managers.asc").write_text("")
     policy = tmp_path / "policy.toml"

@@ -32,8 +32,8 @@ class Stage:
         self._names = 0
         first = self._visitor()
         page = first.visit(f"/welcome#{make_first_link(running.plane)}")
-        page.get_by_label("Your name").fill("Maria")
-        page.get_by_label("Email").fill("maria@example.org")
+        page.get_by_label("Your name").fill("The owner")
+        page.get_by_label("Email").fill("owner@example.org")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Make the account").click()
         page.wait_for_url(running.api.url + "/")

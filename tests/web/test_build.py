@@ -56,13 +56,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
 
 
 def test_build_is_watched_while_it_runs(stage: Stage) -> None:
-    path, build, tag = stage.build(STEPS, message="first words\n\nmore words", author={"name": "Ann"})
+    path, build, tag = stage.build(STEPS, message="first words\n\nmore words", author={"name": "A developer"})
     agent = FakeAgent(stage.api, tag, name="linux-1")
     with stage.owner() as owner:
         page = owner.visit(path)
         expect(page.get_by_role("heading", level=1)).to_contain_text("first words")
         expect(page.locator(".build-facts")).to_contain_text("main @ aaaaaaaaaa")
-        expect(page.locator(".build-facts")).to_contain_text("Ann")
+        expect(page.locator(".build-facts")).to_contain_text("A developer")
         lint = page.locator(".step", has_text="lint")
         expect(lint).to_contain_text("waiting for an agent")
         job = agent.take()
@@ -387,7 +387,7 @@ def test_block_step_asks_and_says_what_is_wrong(stage: Stage) -> None:
         number = path.rpartition("/")[2]
         found = stage.api.build(int(number), path.split("/")[2])
         assert found["meta_data"] == {"version": "1.2", "channel": "stable", "notify": "ops\nsupport", "region": "r7"}
-        assert found["jobs"][0]["unblocked_by"]["name"] == "Maria"
+        assert found["jobs"][0]["unblocked_by"]["name"] == "The owner"
 
 
 def test_job_runs_again_after_asking_and_its_attempts_are_there(stage: Stage) -> None:
@@ -506,7 +506,7 @@ def test_thousands_of_jobs_stay_usable(stage: Stage) -> None:
 
 
 def test_stranger_sees_the_pages_of_a_public_build_and_no_buttons(stage: Stage) -> None:
-    path, build, tag = stage.build(STEPS, message="words\n\nfor colleagues", author={"name": "Ann"})
+    path, build, tag = stage.build(STEPS, message="words\n\nfor colleagues", author={"name": "A developer"})
     slug = path.split("/")[2]
     FakeAgent(stage.api, tag, name="linux-3").run(0, b"text\n")
     stage.api.rest("PATCH", "", {"public_pipelines": True})
@@ -523,7 +523,7 @@ def test_stranger_sees_the_pages_of_a_public_build_and_no_buttons(stage: Stage) 
         ):
             page = stranger.visit(address)
             expect(page.get_by_role("heading", level=1)).to_contain_text("words")
-            expect(page.get_by_text("Ann", exact=True)).to_have_count(0)
+            expect(page.get_by_text("A developer", exact=True)).to_have_count(0)
             expect(page.get_by_text("colleagues")).to_have_count(0)
             assert page.locator(".problem, .notice.bad").count() == 0
             for name in ("Cancel", "Rebuild", "Run again"):

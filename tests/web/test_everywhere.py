@@ -139,7 +139,7 @@ def play(scene: Scene) -> dict[str, str]:
 
     def build(message: str) -> dict[str, Any]:
         commit = "4f2a9c1" + "0" * 33
-        return api.create_build("app", message=message, commit=commit, branch="main", author={"name": "Ann"})
+        return api.create_build("app", message=message, commit=commit, branch="main", author={"name": "A developer"})
 
     build("Verify with three keys")
     agent.run(0, b"all good\n")

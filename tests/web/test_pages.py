@@ -25,11 +25,11 @@ def test_person_signs_out_and_in_again(owner: Visitor) -> None:
     page = owner.page
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("link", name="Sign in").first.click()
-    page.get_by_label("Email").fill("maria@example.org")
+    page.get_by_label("Email").fill("owner@example.org")
     page.get_by_label("Password").fill("wrong horse battery")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("no account has this address and password")
-    expect(page.get_by_label("Email")).to_have_value("maria@example.org")
+    expect(page.get_by_label("Email")).to_have_value("owner@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()

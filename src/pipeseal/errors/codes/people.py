@@ -130,7 +130,7 @@ ROWS: tuple[Code, ...] = (
         "no e-mail address",
         "What was given as an e-mail address is none.",
         ("a typing error", "a name was given in its place"),
-        "Give an address such as maria@example.org.",
+        "Give an address such as owner@example.org.",
     ),
     Code(
         "account.name",

@@ -4,7 +4,6 @@ import { ask, may } from "../api.js";
 import { state, stateOf, wordOf } from "../marks.js";
 import { drawLog } from "../log/view.js";
 import { askRetry, isRetryable } from "./actions.js";
-import { drawAnnotations } from "./annotations.js";
 import { drawArtifacts } from "./artifacts.js";
 import { explain, reasonOf } from "./explain.js";
 import { drawForm } from "./form.js";
