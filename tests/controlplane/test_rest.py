@@ -165,9 +165,9 @@ def test_links_lead_through_the_pages(running: RunningServer) -> None:
     for _ in range(5):
         running.api.create_build()
     path = f"{running.api.url}/v2/organizations/local/pipelines/demo/builds"
-    url = {number: f"{path}?page={number}&per_page=2&state=scheduled" for number in (1, 2)}
+    url = {number: f"{path}?page={number}&per_page=2&state=scheduled" for number in (1, 2, 3)}
     first = running.api.rest("GET", "/pipelines/demo/builds?per_page=2&page=0&state=scheduled")
-    assert first.headers["link"] == f'<{url[2]}>; rel="next"'
+    assert first.headers["link"] == f'<{url[2]}>; rel="next", <{url[3]}>; rel="last"'
     seen = [build["number"] for build in first.json]
     answer = first
     while found := re.search(r'<[^>]*(/v2/[^>]*)>; rel="next"', answer.headers.get("link", "")):

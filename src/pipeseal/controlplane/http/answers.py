@@ -245,6 +245,28 @@ class Build(TypedDict):
     jobs: NotRequired[list[Job]]
 
 
+class PageLinks(TypedDict):
+    """Addresses of other pages of a list; `next` is null on the last."""
+
+    next: str | None
+    first: NotRequired[str]
+    prev: NotRequired[str]
+    last: NotRequired[str]
+
+
+class JobPage(TypedDict):
+    """A page of the jobs of a build."""
+
+    items: list[Job]
+    links: PageLinks
+
+
+class RetriedJobs(TypedDict):
+    """How many jobs run again."""
+
+    retried_jobs_count: int
+
+
 class JobEnvironment(TypedDict):
     """The variables that a job is sent with, and who set each."""
 

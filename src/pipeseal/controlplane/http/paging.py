@@ -55,19 +55,34 @@ def cut_page(page: Page, rows: Sequence[Any]) -> Sequence[Any]:
     return rows[page.offset : page.offset + page.limit]
 
 
-def render_page(plane: ControlPlane, request: Request, page: Page, found: Sequence[Any]) -> Response:
-    """A page as an answer, with links to the first page, the one before and the next. # RFC 8288
+def render_page(
+    plane: ControlPlane, request: Request, page: Page, found: Sequence[Any], *, total: int | None = None
+) -> Response:
+    """A page as an answer, with links to the other pages.
 
     Parameters:
         found: what was found from the page on, up to `Page.limit` entries; the one too many is not shown.
+        total: how many entries the list has; None when nobody counted them.
     """
-    numbers = {"first": 1} if page.number > 1 else {}
-    if page.number > 1:
-        numbers["prev"] = page.number - 1
-    if len(found) > page.size:
+    links = page_links(plane, request, page, has_next=len(found) > page.size, total=total)
+    return render(found[: page.size], headers=link_header(links))
+
+
+def page_links(
+    plane: ControlPlane, request: Request, page: Page, *, has_next: bool, total: int | None = None
+) -> dict[str, str]:
+    """Addresses of other pages: `first` and `prev` where there are some before, `next` and `last` where some follow."""
+    numbers = {"first": 1, "prev": page.number - 1} if page.number > 1 else {}
+    if has_next:
         numbers["next"] = page.number + 1
-    links = ", ".join(f'<{_address(plane, request, number)}>; rel="{name}"' for name, number in numbers.items())
-    return render(found[: page.size], headers={"Link": links} if links else None)
+        if total is not None:
+            numbers["last"] = -(-total // page.size)
+    return {name: _address(plane, request, number) for name, number in numbers.items()}
+
+
+def link_header(links: dict[str, str]) -> dict[str, str] | None:
+    """The `Link` header with these links; None when there are none. # RFC 8288 3"""
+    return {"Link": ", ".join(f'<{url}>; rel="{name}"' for name, url in links.items())} if links else None
 
 
 def _address(plane: ControlPlane, request: Request, number: int) -> str:

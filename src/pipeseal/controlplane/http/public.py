@@ -113,6 +113,7 @@ ITEMS: Final[tuple[Item, ...]] = (
         _BUILD_MEMBERS,
     ),
     Item("the feed for build monitors", ("GET /cc.xml",), None),
+    Item("the jobs of a build, by page", (f"GET {_BUILD}/jobs",), {"items": _JOB_MEMBERS, "links": True}),
     Item("one job", (f"GET {_JOB}",), _JOB_MEMBERS),
     Item("build logs", (f"GET {_JOB}/log", f"GET {_JOB}/log.txt", f"GET {_JOB}/log/stream"), None),
     Item(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from sqlite3 import Row
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
@@ -27,6 +28,7 @@ from pipeseal.controlplane.http.rest_build_notes import BUILD_NOTE_ENDPOINTS
 from pipeseal.controlplane.http.rest_builds import BUILD_ENDPOINTS, list_builds
 from pipeseal.controlplane.http.rest_changes import CHANGE_ENDPOINTS
 from pipeseal.controlplane.http.rest_feed import FEED_ENDPOINTS
+from pipeseal.controlplane.http.rest_jobs import JOB_ENDPOINTS
 from pipeseal.controlplane.http.rest_members import MEMBER_ENDPOINTS
 from pipeseal.controlplane.http.rest_own import OWN_ENDPOINTS
 from pipeseal.controlplane.http.rest_scheduling import SCHEDULING_ENDPOINTS
@@ -48,6 +50,7 @@ from pipeseal.controlplane.services.public import (
 from pipeseal.controlplane.services.register_agent import pause_agent
 from pipeseal.controlplane.store import agents as agent_store
 from pipeseal.controlplane.store import builds as build_store
+from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput
 
 PREFIX = "/v2"
@@ -59,12 +62,18 @@ async def _list_pipelines(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
     repository = request.query_params.get("repository")
     visibility = PUBLIC if is_stranger(request) else None
-    rows = await plane.database.read(
-        lambda tx: build_store.list_pipelines(
+
+    def look(tx: Transaction) -> tuple[list[Row], int | None]:
+        rows = build_store.list_pipelines(
             tx, repository=repository, visibility=visibility, limit=page.limit, offset=page.offset
         )
-    )
-    return render_page(plane, request, page, shown(request, [pipeline_shape(plane, row) for row in rows]))
+        if len(rows) <= page.size:
+            return rows, None
+        return rows, build_store.count_pipelines(tx, repository=repository, visibility=visibility)
+
+    rows, total = await plane.database.read(look)
+    shapes = [pipeline_shape(plane, row) for row in rows]
+    return render_page(plane, request, page, shown(request, shapes), total=total)
 
 
 async def _create_pipeline(plane: ControlPlane, request: Request) -> Response:
@@ -109,13 +118,18 @@ async def _read_pipeline(plane: ControlPlane, slug: str) -> dict[str, Any]:
 async def _list_agents(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
     name, hostname, version = (request.query_params.get(key) for key in ("name", "hostname", "version"))
-    rows = await plane.database.read(
-        lambda tx: agent_store.list_agents(
+
+    def look(tx: Transaction) -> tuple[list[Row], int | None]:
+        rows = agent_store.list_agents(
             tx, limit=page.limit, offset=page.offset, name=name, hostname=hostname, version=version
         )
-    )
+        if len(rows) <= page.size:
+            return rows, None
+        return rows, agent_store.count_agents(tx, name=name, hostname=hostname, version=version)
+
+    rows, total = await plane.database.read(look)
     shapes = [agent_shape(plane, row, plane.sessions.get(row["id"])) for row in rows]
-    return render_page(plane, request, page, shapes)
+    return render_page(plane, request, page, shapes, total=total)
 
 
 async def _show_agent(plane: ControlPlane, request: Request) -> Response:
@@ -172,6 +186,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/pipelines/{slug}", _show_pipeline),
     ("PATCH", "/pipelines/{slug}", _update_pipeline),
     *BUILD_ENDPOINTS,
+    *JOB_ENDPOINTS,
     *STREAM_ENDPOINTS,
     *ARTIFACT_ENDPOINTS,
     *SCHEDULING_ENDPOINTS,

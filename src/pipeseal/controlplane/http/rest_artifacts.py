@@ -83,9 +83,8 @@ async def _list_artifacts(plane: ControlPlane, request: Request) -> Response:
 
     rows = await plane.database.read(look)
     url = build_url(plane, request)
-    return render_page(
-        plane, request, page, shown(request, [_artifact_shape(row, url) for row in cut_page(page, rows)])
-    )
+    shapes = [_artifact_shape(row, url) for row in cut_page(page, rows)]
+    return render_page(plane, request, page, shown(request, shapes), total=len(rows))
 
 
 async def _find_artifact(plane: ControlPlane, request: Request) -> Row:
@@ -126,7 +125,7 @@ async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
     build_id, rows = await plane.database.read(look)
     url = build_url(plane, request)
     found = await annotation_shapes(plane, build_id, url, cut_page(page, rows))
-    return render_page(plane, request, page, shown(request, found))
+    return render_page(plane, request, page, shown(request, found), total=len(rows))
 
 
 def _secret_shape(row: Row) -> dict[str, Any]:
@@ -143,8 +142,9 @@ def _secret_shape(row: Row) -> dict[str, Any]:
 
 async def _list_secrets(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    rows = cut_page(page, await plane.database.read(secret_store.list_secrets))
-    return render_page(plane, request, page, [_secret_shape(row) for row in rows])
+    rows = await plane.database.read(secret_store.list_secrets)
+    shapes = [_secret_shape(row) for row in cut_page(page, rows)]
+    return render_page(plane, request, page, shapes, total=len(rows))
 
 
 async def _set_secret(plane: ControlPlane, request: Request) -> Response:

@@ -101,6 +101,12 @@ class UnblockBody(msgspec.Struct):
     unblocker: str | None = None
 
 
+class RetryFailedBody(msgspec.Struct):
+    """Which jobs run again: `failed`, `soft_failed`, `timed_out`, `canceled`, `expired`; all of these unless said."""
+
+    states: list[str] | None = None
+
+
 class PauseBody(msgspec.Struct):
     """Why an agent is paused, for whoever looks at it."""
 

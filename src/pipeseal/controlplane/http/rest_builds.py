@@ -47,7 +47,12 @@ _FINISHED = ("passed", "failed", "blocked", "canceled")
 Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 
-def _flag(request: Request, name: str, default: bool) -> bool:
+def read_flag(request: Request, name: str, default: bool) -> bool:
+    """`?name=true` or `?name=false`.
+
+    Raises:
+        MalformedInput: `request.malformed`.
+    """
     text = request.query_params.get(name)
     if text is not None:
         text = text.lower()  # the ecosystem's clients also write `True`
@@ -56,8 +61,12 @@ def _flag(request: Request, name: str, default: bool) -> bool:
     return default if text is None else text == "true"
 
 
-def _several(request: Request, name: str) -> tuple[str, ...]:
-    """`?name=a`, or `?name[]=a&name[]=b`."""
+def read_several(request: Request, name: str) -> tuple[str, ...]:
+    """`?name=a`, or `?name[]=a&name[]=b`.
+
+    Raises:
+        MalformedInput: `request.malformed`.
+    """
     found = (*request.query_params.getlist(name), *request.query_params.getlist(f"{name}[]"))
     if len(found) > _MAX_WANTED:
         raise MalformedInput("request.malformed", f"`{name}` is given {len(found)} times, at most {_MAX_WANTED}")
@@ -89,23 +98,23 @@ def _meta_data(request: Request) -> tuple[tuple[str, str], ...]:
 async def list_builds(plane: ControlPlane, request: Request) -> Response:
     """Builds of a pipeline, or of all pipelines when the path names none."""
     page, slug = read_page(request), request.path_params.get("slug")
-    states = [*_several(request, "state")]
+    states = [*read_several(request, "state")]
     if "finished" in states:
         states += _FINISHED
     search = build_store.BuildSearch(
         states=tuple(states),
-        branches=_several(request, "branch"),
-        commits=_several(request, "commit"),
+        branches=read_several(request, "branch"),
+        commits=read_several(request, "commit"),
         author=request.query_params.get("creator"),
         created_from=_time(request, "created_from"),
         created_to=_time(request, "created_to"),
         finished_from=_time(request, "finished_from"),
         meta_data=_meta_data(request),
     )
-    with_jobs = not _flag(request, "exclude_jobs", False)
-    retried = _flag(request, "include_retried_jobs", False)
+    with_jobs = not read_flag(request, "exclude_jobs", False)
+    retried = read_flag(request, "include_retried_jobs", False)
 
-    def look(tx: Transaction) -> list[dict[str, Any]]:
+    def look(tx: Transaction) -> tuple[list[dict[str, Any]], int | None]:
         wanted = search
         if slug is not None:
             pipeline = build_store.find_pipeline(tx, slug)
@@ -117,12 +126,14 @@ async def list_builds(plane: ControlPlane, request: Request) -> Response:
                 wanted = replace(wanted, created_from=max(since, search.created_from or 0), author=None, meta_data=())
         rows = build_store.list_builds(tx, wanted, limit=page.limit, offset=page.offset)
         pipelines = build_store.pipelines_of(tx, (row["pipeline_id"] for row in rows))
-        return [
+        shapes = [
             _listed(plane, tx, row, pipelines[row["pipeline_id"]], with_jobs=with_jobs, retried=retried)
             for row in rows
         ]
+        return shapes, build_store.count_builds(tx, wanted) if len(rows) > page.size else None
 
-    return render_page(plane, request, page, shown(request, await plane.database.read(look)))
+    found, total = await plane.database.read(look)
+    return render_page(plane, request, page, shown(request, found), total=total)
 
 
 def _listed(
@@ -202,7 +213,7 @@ def find_build(tx: Transaction, slug: str, number: int) -> tuple[Row, Row]:
 async def _show_build(plane: ControlPlane, request: Request) -> Response:
     slug, number = request.path_params["slug"], request.path_params["number"]
     seconds = read_number(request, "wait", 0, most=MAX_WAIT)
-    retried = _flag(request, "include_retried_jobs", False)
+    retried = read_flag(request, "include_retried_jobs", False)
     seen = request.headers.get("if-none-match", "")
     build, _ = await plane.database.read(lambda tx: find_build(tx, slug, number))
     deadline = asyncio.get_running_loop().time() + seconds

@@ -17,7 +17,8 @@ Handler: TypeAlias = Callable[[ControlPlane, Request], Awaitable[Response]]
 
 async def _list_changes(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    return render_page(plane, request, page, await list_changes(plane, limit=page.limit, offset=page.offset))
+    found, total = await list_changes(plane, limit=page.limit, offset=page.offset)
+    return render_page(plane, request, page, found, total=total)
 
 
 CHANGE_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (("GET", "/changes", _list_changes),)

@@ -83,7 +83,7 @@ class MadeToken(msgspec.Struct):
 async def _list_members(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
     rows = await plane.database.read(account_store.list_accounts)
-    return render_page(plane, request, page, cut_page(page, [_member(row) for row in rows]))
+    return render_page(plane, request, page, [_member(row) for row in cut_page(page, rows)], total=len(rows))
 
 
 def _member(row: Row) -> Member:
@@ -124,7 +124,7 @@ async def _list_tokens(plane: ControlPlane, request: Request) -> Response:
         )
         for row in rows
     ]
-    return render_page(plane, request, page, cut_page(page, tokens))
+    return render_page(plane, request, page, cut_page(page, tokens), total=len(tokens))
 
 
 async def _make_token(plane: ControlPlane, request: Request) -> Response:

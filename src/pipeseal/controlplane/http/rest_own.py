@@ -117,7 +117,7 @@ async def _list_sessions(plane: ControlPlane, request: Request) -> Response:
         )
         for row in rows
     ]
-    return render_page(plane, request, page, cut_page(page, sessions))
+    return render_page(plane, request, page, cut_page(page, sessions), total=len(sessions))
 
 
 async def _end_session(plane: ControlPlane, request: Request) -> Response:

@@ -64,7 +64,8 @@ async def _list_schedules(plane: ControlPlane, request: Request) -> Response:
     slug = request.path_params["slug"]
     rows = await plane.database.read(lambda tx: schedule_store.list_schedules(tx, _pipeline(tx, request)["id"]))
     page = read_page(request)
-    return render_page(plane, request, page, [_schedule_shape(plane, slug, row) for row in cut_page(page, rows)])
+    shapes = [_schedule_shape(plane, slug, row) for row in cut_page(page, rows)]
+    return render_page(plane, request, page, shapes, total=len(rows))
 
 
 async def _create_schedule(plane: ControlPlane, request: Request) -> Response:
@@ -96,7 +97,7 @@ async def _list_webhooks(plane: ControlPlane, request: Request) -> Response:
         {"id": row["id"], "provider": row["provider"], "created_at": time_text(row["created_at"])}
         for row in cut_page(page, rows)
     ]
-    return render_page(plane, request, page, shapes)
+    return render_page(plane, request, page, shapes, total=len(rows))
 
 
 async def _create_webhook(plane: ControlPlane, request: Request) -> Response:
@@ -127,7 +128,7 @@ async def _list_notifications(plane: ControlPlane, request: Request) -> Response
         return notification_store.notifications_of_build(tx, build["id"])
 
     page = read_page(request)
-    rows = cut_page(page, await plane.database.read(look))
+    rows = await plane.database.read(look)
     shapes = [
         {
             "id": row["id"],
@@ -138,9 +139,9 @@ async def _list_notifications(plane: ControlPlane, request: Request) -> Response
             "next_attempt_at": time_text(row["next_at"]),
             "created_at": time_text(row["created_at"]),
         }
-        for row in rows
+        for row in cut_page(page, rows)
     ]
-    return render_page(plane, request, page, shapes)
+    return render_page(plane, request, page, shapes, total=len(rows))
 
 
 async def _show_notification_secret(plane: ControlPlane, _request: Request) -> Response:

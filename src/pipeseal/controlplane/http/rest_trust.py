@@ -48,11 +48,15 @@ def _find_build(tx: Transaction, request: Request) -> str:
 
 async def _list_signed_steps(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    job_ids = await plane.database.read(
-        lambda tx: key_store.script_jobs(tx, _find_build(tx, request), limit=page.limit, offset=page.offset)
-    )
+
+    def look(tx: Transaction) -> tuple[list[str], int | None]:
+        build_id = _find_build(tx, request)
+        job_ids = key_store.script_jobs(tx, build_id, limit=page.limit, offset=page.offset)
+        return job_ids, key_store.count_script_jobs(tx, build_id) if len(job_ids) > page.size else None
+
+    job_ids, total = await plane.database.read(look)
     found = await signed_steps.read_signed_steps(plane, job_ids, stranger=is_stranger(request))
-    return render_page(plane, request, page, shown(request, found))
+    return render_page(plane, request, page, shown(request, found), total=total)
 
 
 async def _show_signed_step(plane: ControlPlane, request: Request) -> Response:
@@ -72,8 +76,9 @@ async def _show_signed_step(plane: ControlPlane, request: Request) -> Response:
 
 async def _list_keys(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    rows = cut_page(page, await plane.database.read(key_store.list_keys))
-    return render_page(plane, request, page, [signed_steps.key_shape(row) for row in rows])
+    rows = await plane.database.read(key_store.list_keys)
+    shapes = [signed_steps.key_shape(row) for row in cut_page(page, rows)]
+    return render_page(plane, request, page, shapes, total=len(rows))
 
 
 async def _add_keys(plane: ControlPlane, request: Request) -> Response:
@@ -121,7 +126,7 @@ async def _list_uses(plane: ControlPlane, request: Request) -> Response:
         return str(row["kid"])
 
     uses = await signed_steps.read_uses(plane, await plane.database.read(look))
-    return render_page(plane, request, page, cut_page(page, uses))
+    return render_page(plane, request, page, cut_page(page, uses), total=len(uses))
 
 
 async def _show_report(plane: ControlPlane, request: Request) -> Response:
@@ -131,8 +136,8 @@ async def _show_report(plane: ControlPlane, request: Request) -> Response:
 
 async def _list_signing(plane: ControlPlane, request: Request) -> Response:
     page = read_page(request)
-    found = await signing_report.list_signing(plane, limit=page.limit, offset=page.offset)
-    return render_page(plane, request, page, found)
+    found, total = await signing_report.list_signing(plane, limit=page.limit, offset=page.offset)
+    return render_page(plane, request, page, found, total=total)
 
 
 _BUILD = "/pipelines/{slug}/builds/{number:whole}"

@@ -29,6 +29,8 @@ NEEDED: Final[dict[str, str]] = {
     f"GET {_BUILD}/events": "read_builds",
     f"PUT {_BUILD}/cancel": "write_builds",
     f"PUT {_BUILD}/rebuild": "write_builds",
+    f"GET {_BUILD}/jobs": "read_builds",
+    f"POST {_BUILD}/retry_failed_jobs": "write_builds",
     f"GET {_JOB}": "read_builds",
     f"GET {_JOB}/env": "read_job_env",
     f"GET {_JOB}/log": "read_build_logs",

@@ -11,6 +11,7 @@ import msgspec
 from pipeseal.controlplane.domain.access import Reader
 from pipeseal.controlplane.services.build_shape import time_text
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.pages import count_rows
 
 if TYPE_CHECKING:
     from pipeseal.controlplane.services.plane import ControlPlane
@@ -83,14 +84,17 @@ def _told(name: str, value: object) -> str | None:
     return value.partition("\n")[0][:_MAX_TEXT] if isinstance(value, str) else None
 
 
-async def list_changes(plane: ControlPlane, *, limit: int, offset: int) -> list[Change]:
-    """Changes, the newest first."""
-    rows = await plane.database.read(
-        lambda tx: tx.all(
+async def list_changes(plane: ControlPlane, *, limit: int, offset: int) -> tuple[list[Change], int | None]:
+    """Changes, the newest first, and how many there are in all; None when they are too many to be counted."""
+
+    def look(tx: Transaction) -> tuple[list[Row], int | None]:
+        rows = tx.all(
             "SELECT * FROM changes ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset", limit=limit, offset=offset
         )
-    )
-    return [_change(row) for row in rows]
+        return rows, count_rows(tx, "FROM changes")
+
+    rows, total = await plane.database.read(look)
+    return [_change(row) for row in rows], total
 
 
 def _change(row: Row) -> Change:

@@ -301,12 +301,14 @@ def _carried(steps: Sequence[Row]) -> tuple[Counter[str], set[str]]:
     return carried, kids
 
 
-async def list_signing(plane: ControlPlane, *, limit: int, offset: int) -> list[PipelineSigning]:
-    """How signing stands in each pipeline, in short; in the order of the list of pipelines."""
+async def list_signing(plane: ControlPlane, *, limit: int, offset: int) -> tuple[list[PipelineSigning], int | None]:
+    """How signing stands in each pipeline, in short, in the order of the list of pipelines; and how many there are in
+    all, None when they are too many to be counted."""
 
-    def look(tx: Transaction) -> list[PipelineSigning]:
+    def look(tx: Transaction) -> tuple[list[PipelineSigning], int | None]:
         pipelines = build_store.list_pipelines(tx, repository=None, visibility=None, limit=limit, offset=offset)
-        return [_in_short(tx, pipeline) for pipeline in pipelines]
+        total = build_store.count_pipelines(tx, repository=None, visibility=None)
+        return [_in_short(tx, pipeline) for pipeline in pipelines], total
 
     return await plane.database.read(look)
 

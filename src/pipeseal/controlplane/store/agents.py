@@ -6,6 +6,7 @@ from sqlite3 import Row
 from typing import Any
 
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.pages import count_rows
 
 
 def insert_agent(tx: Transaction, **columns: Any) -> None:
@@ -85,6 +86,12 @@ def agents_with_session(tx: Transaction) -> list[Row]:
     return tx.all("SELECT * FROM agents WHERE token_digest IS NOT NULL")
 
 
+_CONNECTED = (
+    "FROM agents WHERE state = 'connected' AND (:name IS NULL OR name = :name) "
+    "AND (:hostname IS NULL OR hostname = :hostname) AND (:version IS NULL OR version = :version)"
+)
+
+
 def list_agents(
     tx: Transaction,
     *,
@@ -96,15 +103,18 @@ def list_agents(
 ) -> list[Row]:
     """Agents that are connected, newest first; all, or those with exactly this name, host or version."""
     return tx.all(
-        "SELECT * FROM agents WHERE state = 'connected' AND (:name IS NULL OR name = :name) "
-        "AND (:hostname IS NULL OR hostname = :hostname) AND (:version IS NULL OR version = :version) "
-        "ORDER BY registered_at DESC LIMIT :limit OFFSET :offset",
+        f"SELECT * {_CONNECTED} ORDER BY registered_at DESC, id LIMIT :limit OFFSET :offset",
         name=name,
         hostname=hostname,
         version=version,
         limit=limit,
         offset=offset,
     )
+
+
+def count_agents(tx: Transaction, *, name: str | None, hostname: str | None, version: str | None) -> int | None:
+    """How many agents `list_agents` has; None when they are too many to be counted."""
+    return count_rows(tx, _CONNECTED, name=name, hostname=hostname, version=version)
 
 
 def find_agent(tx: Transaction, agent_id: str) -> Row | None:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeseal.controlplane.domain.branches import BranchFilter
 from pipeseal.controlplane.domain.build import FINISHED, BuildState
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.pages import count_rows
 
 _MAX_BRANCHES = 500  # that a pattern stands for
 
@@ -29,18 +30,28 @@ def find_pipeline(tx: Transaction, slug: str) -> Row | None:
     return tx.one("SELECT * FROM pipelines WHERE slug = :slug", slug=slug)
 
 
+_PIPELINES = (
+    "FROM pipelines WHERE (:repository IS NULL OR repository = :repository) "
+    "AND (:visibility IS NULL OR visibility = :visibility)"
+)
+
+
 def list_pipelines(
     tx: Transaction, *, repository: str | None, limit: int, offset: int, visibility: str | None = None
 ) -> list[Row]:
     """Pipelines by slug, all or those of one repository, or of one visibility."""
     return tx.all(
-        "SELECT * FROM pipelines WHERE (:repository IS NULL OR repository = :repository) "
-        "AND (:visibility IS NULL OR visibility = :visibility) ORDER BY slug LIMIT :limit OFFSET :offset",
+        f"SELECT * {_PIPELINES} ORDER BY slug LIMIT :limit OFFSET :offset",
         repository=repository,
         visibility=visibility,
         limit=limit,
         offset=offset,
     )
+
+
+def count_pipelines(tx: Transaction, *, repository: str | None, visibility: str | None = None) -> int | None:
+    """How many pipelines `list_pipelines` has; None when they are too many to be counted."""
+    return count_rows(tx, _PIPELINES, repository=repository, visibility=visibility)
 
 
 def update_pipeline(tx: Transaction, slug: str, **columns: str) -> None:
@@ -131,6 +142,23 @@ class BuildSearch:
 
 def list_builds(tx: Transaction, search: BuildSearch, *, limit: int, offset: int) -> list[Row]:
     """Builds, newest first."""
+    condition, values = _condition(tx, search)
+    order = "builds.number DESC" if search.pipeline_id is not None else "builds.created_at DESC, builds.id"
+    return tx.all(
+        f"SELECT builds.* FROM builds{condition} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608  (columns and names from below)
+        **values,
+        limit=limit,
+        offset=offset,
+    )
+
+
+def count_builds(tx: Transaction, search: BuildSearch) -> int | None:
+    """How many builds a search finds; None when they are too many to be counted."""
+    condition, values = _condition(tx, search)
+    return count_rows(tx, f"FROM builds{condition}", **values)
+
+
+def _condition(tx: Transaction, search: BuildSearch) -> tuple[str, dict[str, Any]]:
     where: list[str] = []
     values: dict[str, Any] = {}
 
@@ -160,14 +188,7 @@ def list_builds(tx: Transaction, search: BuildSearch, *, limit: int, offset: int
         values |= {f"key_{number}": key, f"value_{number}": value}
         clause = f"meta_data.key = :key_{number} AND meta_data.value = :value_{number}"
         where.append(f"EXISTS (SELECT 1 FROM meta_data WHERE meta_data.build_id = builds.id AND {clause})")  # noqa: S608  (a number)
-    order = "builds.number DESC" if search.pipeline_id is not None else "builds.created_at DESC, builds.id"
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    return tx.all(
-        f"SELECT builds.* FROM builds{condition} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608  (columns and names from above)
-        **values,
-        limit=limit,
-        offset=offset,
-    )
+    return f" WHERE {' AND '.join(where)}" if where else "", values
 
 
 def _branches(tx: Transaction, search: BuildSearch) -> list[str]:

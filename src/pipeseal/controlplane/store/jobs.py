@@ -422,6 +422,15 @@ def find_unblocked_by(tx: Transaction, build_id: str) -> str | None:
     return None if row is None else str(row["unblocked_by"])
 
 
+def latest_jobs(tx: Transaction, build_id: str) -> list[Row]:
+    """The jobs of a build that were not retried, in build order."""
+    return tx.all(
+        "SELECT jobs.* FROM jobs JOIN steps ON steps.id = jobs.step_id "
+        "WHERE jobs.build_id = :build_id AND jobs.retried_in IS NULL ORDER BY steps.position, jobs.position_in_step",
+        build_id=build_id,
+    )
+
+
 def count_jobs(tx: Transaction, build_id: str) -> int:
     """How many jobs a build has, retries included."""
     row = tx.one("SELECT count(*) AS n FROM jobs WHERE build_id = :build_id", build_id=build_id)

@@ -1,4 +1,4 @@
-"""Reading for pages: jobs of a build with what is shown beside them."""
+"""Reading for pages: jobs of a build with what is shown beside them, and how long a list is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from pipeseal.controlplane.store.database import Transaction
 
+MOST_COUNTED = 10_000
 _JOBS = """
     SELECT jobs.*, steps.key AS step_key, steps.content, steps.kind AS step_kind, steps.depends_on,
         groups.key AS group_key, groups.depends_on AS group_depends_on, agents.name AS agent_name,
@@ -47,3 +48,19 @@ def meta_data_of_build(tx: Transaction, build_id: str) -> dict[str, str]:
     """The meta-data of a build."""
     rows = tx.all("SELECT key, value FROM meta_data WHERE build_id = :build_id ORDER BY key", build_id=build_id)
     return {row["key"]: row["value"] for row in rows}
+
+
+def count_rows(tx: Transaction, source: str, **values: str | int | None) -> int | None:
+    """How many rows a list has in all; None when there are more than `MOST_COUNTED`, and counting costs too much.
+
+    Parameters:
+        source: of the list's query the part from FROM on; constants, or columns and names that a store made.
+        values: for the names in it.
+    """
+    row = tx.one(
+        f"SELECT count(*) AS n FROM (SELECT 1 AS one {source} LIMIT :most) AS counted",  # noqa: S608  (see `source`)
+        **values,
+        most=MOST_COUNTED + 1,
+    )
+    assert row is not None
+    return None if row["n"] > MOST_COUNTED else int(row["n"])

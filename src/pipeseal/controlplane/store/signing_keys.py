@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlite3 import Row
 
 from pipeseal.controlplane.store.database import Transaction
+from pipeseal.controlplane.store.pages import count_rows
 
 
 def list_keys(tx: Transaction) -> list[Row]:
@@ -60,6 +61,11 @@ def script_jobs(tx: Transaction, build_id: str, *, limit: int, offset: int) -> l
         offset=offset,
     )
     return [row["id"] for row in rows]
+
+
+def count_script_jobs(tx: Transaction, build_id: str) -> int | None:
+    """How many ids `script_jobs` has; None when they are too many to be counted."""
+    return count_rows(tx, "FROM jobs WHERE build_id = :build_id AND kind = 'script'", build_id=build_id)
 
 
 def newest_steps(tx: Transaction, *, pipeline_id: str | None, builds: int, limit: int) -> list[Row]:

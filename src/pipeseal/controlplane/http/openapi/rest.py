@@ -36,6 +36,12 @@ _BUILDS = (
     Parameter("exclude_jobs", "`true` leaves out their jobs.", FLAG),
     _RETRIED,
 )
+_JOBS = (
+    Parameter("state", "Their state. `state[]` for several.", TEXT),
+    Parameter("step_key", "The key of their step. `step_key[]` for several.", TEXT),
+    Parameter("group_key", "The key of their group. `group_key[]` for several.", TEXT),
+)
+_LINK = "To the first, previous, next and last page (RFC 8288)."
 _STATE = (Parameter("state", "Which ones: new, finished or error.", TEXT),)
 _STREAM = Parameter("wait", "Seconds for which the stream goes on; 0: what is there.", whole(MAX_STREAM_SECONDS))
 _RANGE = Parameter("Range", "Which bytes.", TEXT, header=True)
@@ -50,7 +56,7 @@ def _get(name: str, summary: str, type_: Any, refusals: tuple[int, ...] = (), **
 def _list(
     name: str, summary: str, type_: Any, refusals: tuple[int, ...] = (), parameters: tuple[Parameter, ...] = ()
 ) -> Operation:
-    answer = Answer("A page.", list[type_], headers={"Link": "To the first, previous and next page (RFC 8288)."})
+    answer = Answer("A page.", list[type_], headers={"Link": _LINK})
     refused = (401, 403, *refusals, 422, 503)
     return Operation(name, summary, Proof.API, {200: answer}, refused, parameters=(*_PAGES, *parameters), pages=True)
 
@@ -152,6 +158,23 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     ),
     f"PUT {_BUILD}/cancel": _change("cancel_build_by_number", "Cancel a build.", shown.Build),
     f"PUT {_BUILD}/rebuild": _change("rebuild", "Make a build of the same commit.", shown.Build, status=201),
+    f"GET {_BUILD}/jobs": Operation(
+        "list_jobs",
+        "Jobs of a build, in the order of its steps.",
+        Proof.API,
+        {200: Answer("A page.", shown.JobPage, headers={"Link": _LINK})},
+        (401, 403, 404, 422, 503),
+        parameters=(*_PAGES, *_JOBS, _RETRIED),
+        pages=True,
+    ),
+    f"POST {_BUILD}/retry_failed_jobs": _change(
+        "retry_failed_jobs",
+        "Run all jobs of a build again that went wrong.",
+        shown.RetriedJobs,
+        _BODY,
+        body=sent.RetryFailedBody,
+        optional_body=True,
+    ),
     f"GET {_JOB}": _get("show_job", "One job.", shown.Job),
     f"GET {_JOB}/env": _get("show_job_environment", "A job's variables.", shown.JobEnvironment),
     f"GET {_JOB}/log": _get(
