@@ -71,7 +71,7 @@ def render_page(
 def page_links(
     plane: ControlPlane, request: Request, page: Page, *, has_next: bool, total: int | None = None
 ) -> dict[str, str]:
-    """Addresses of other pages: `first` and `prev` where there are some before, `next` and `last` where some follow."""
+    """Addresses of other pages: `first` and `prev` where some come before, `next` and `last` where some follow."""
     numbers = {"first": 1, "prev": page.number - 1} if page.number > 1 else {}
     if has_next:
         numbers["next"] = page.number + 1
