@@ -433,6 +433,8 @@ def _special_refusals(scene: Scene, occurred: dict[str, set[int]]) -> None:
     made = job.call("POST", "/artifacts", batch(announced("three", b"3"))).json
     (artifact_id,) = made["artifact_ids"]
     instructions = made["per_artifact_instructions"][artifact_id]
+    deletion = next(key for key in OPERATIONS if key.startswith("DELETE ") and "/artifacts/" in key)
+    note(deletion, api.rest("DELETE", f"/pipelines/{scene.slug}/builds/1/jobs/{job.id}/artifacts/{artifact_id}"))
     states = "PUT /v3/jobs/{job_id}/artifacts"
     note(states, job.call("PUT", "/artifacts", {"artifacts": [{"id": artifact_id, "state": "finished"}]}))
     note(states, job.call("PUT", "/artifacts", {"artifacts": [{"id": UNKNOWN_ID, "state": "finished"}]}))

@@ -12,9 +12,11 @@ SCOPES: Final[dict[str, str]] = {
     "read_agents": "see agents",
     "write_agents": "pause and stop agents",
     "read_artifacts": "download artifacts",
+    "write_artifacts": "delete artifacts",
     "read_builds": "see builds, jobs and annotations",
     "write_builds": "create, cancel, retry and unblock builds",
     "read_build_logs": "read logs",
+    "write_build_logs": "delete logs",
     "read_job_env": "see the environment of jobs",
     "read_organizations": "see the organisation",
     "write_organizations": "change its settings, members and tokens",
@@ -26,7 +28,8 @@ _READS: Final = frozenset(scope for scope in SCOPES if scope.startswith("read_")
 ROLES: Final[dict[str, frozenset[str]]] = {
     "reader": _READS,
     "member": _READS | {"write_builds"},
-    "maintainer": _READS | {"write_builds", "write_pipelines", "write_agents", "write_secrets"},
+    "maintainer": _READS
+    | {"write_builds", "write_pipelines", "write_agents", "write_secrets", "write_artifacts", "write_build_logs"},
     "owner": frozenset(SCOPES),
 }
 

@@ -195,6 +195,8 @@ class Job(TypedDict):
     raw_log_url: NotRequired[str]
     log_bytes: NotRequired[int]
     log_missing_bytes: NotRequired[int]
+    log_deleted_at: NotRequired[Time]
+    log_deleted_by: NotRequired[str | None]
     chunks_failed: NotRequired[int]
     exit_status: NotRequired[int | None]
     signal: NotRequired[str | None]
@@ -328,6 +330,8 @@ class BuildArtifact(TypedDict):
     sha1sum: str
     sha256sum: str
     created_at: Time
+    deleted_at: Time
+    deleted_by: str | None
 
 
 class AnnotationFrame(TypedDict):

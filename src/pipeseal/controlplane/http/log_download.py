@@ -89,7 +89,7 @@ async def _bytes(plane: ControlPlane, job_id: str, start: int, end: int) -> Asyn
         part = await read_log(plane, job_id, start)
         data = part.data[: end - start]
         if not data:
-            # The length was promised; a log never shrinks, so its file was removed under the server.
+            # The length was promised; a log never shrinks, so it was deleted meanwhile. The answer breaks off.
             raise RuntimeError(f"the log of job {job_id} ends at byte {start}, before {end}")
         start += len(data)
         yield data

@@ -69,7 +69,7 @@ _JOB_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
         "exit_status", "signal", "signal_reason", "soft_failed", "retried", "retried_in_job_id", "retries_count",
         "retry_type", "depends_on",
         # Where the rest of it is.
-        "build_url", "web_url", "log_url", "raw_log_url", "log_bytes", "log_missing_bytes",
+        "build_url", "web_url", "log_url", "raw_log_url", "log_bytes", "log_missing_bytes", "log_deleted_at",
     ),
     True,
 ) | {"agent": {"name": True, "version": True}, "refusal": {"code": True, "message": True}}  # fmt: skip
@@ -88,7 +88,7 @@ _BUILD_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
 _ARTIFACT_MEMBERS: Final[Mapping[str, View]] = dict.fromkeys(
     (
         "id", "job_id", "url", "download_url", "state", "path", "dirname", "filename", "mime_type", "file_size",
-        "sha1sum", "sha256sum", "created_at",
+        "sha1sum", "sha256sum", "created_at", "deleted_at",
     ),
     True,
 )  # fmt: skip

@@ -61,6 +61,12 @@ def reader_of(request: Request) -> Reader:
     return reader
 
 
+def name_of(request: Request) -> str:
+    """Who is asking, for people: the name of an account, the description of a token."""
+    reader = reader_of(request)
+    return reader.name or reader.kind
+
+
 def browser_token(plane: ControlPlane, request: Request) -> str:
     """What the browser holds; empty when it holds nothing."""
     return request.cookies.get(_cookie_name(plane), "")

@@ -41,6 +41,7 @@ _STATUS = {
     "request.method": 405,
     "state.unavailable": 409,
     "state.not_expected": 409,
+    "state.unfinished": 409,
     "state.locked": 423,
     "artifact.conflict": 409,
     "promise.conflict": 409,

@@ -14,10 +14,11 @@ from pipeseal.controlplane.http.annotations import annotation_shapes
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, read_page, render_page
 from pipeseal.controlplane.http.public import shown
+from pipeseal.controlplane.http.readers import name_of
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_bodies import SecretValue
 from pipeseal.controlplane.http.shapes import organization_url, time_text
-from pipeseal.controlplane.services import secrets
+from pipeseal.controlplane.services import deletions, secrets
 from pipeseal.controlplane.services.artifact_links import download_url
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.plane import ControlPlane
@@ -71,6 +72,8 @@ def _artifact_shape(row: Row, build_url: str) -> dict[str, Any]:
         "sha1sum": row["sha1sum"],
         "sha256sum": row["sha256sum"],
         "created_at": time_text(row["created_at"]),
+        "deleted_at": time_text(row["deleted_at"]),
+        "deleted_by": row["deleted_by"],
     }
 
 
@@ -111,6 +114,14 @@ async def _download_artifact(plane: ControlPlane, request: Request) -> Response:
         raise not_found("such artifact on this server")
     url = download_url(plane, row["id"])
     return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
+
+
+async def _delete_artifact(plane: ControlPlane, request: Request) -> Response:
+    found = request.path_params
+    await deletions.delete_artifact(
+        plane, found["slug"], found["number"], found["job_id"], found["artifact_id"], by=name_of(request)
+    )
+    return Response(status_code=204)
 
 
 async def _list_annotations(plane: ControlPlane, request: Request) -> Response:
@@ -170,6 +181,7 @@ ARTIFACT_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _BUILD + "/artifacts", _list_artifacts),
     ("GET", _JOB + "/artifacts", _list_artifacts),
     ("GET", _JOB + "/artifacts/{artifact_id}", _show_artifact),
+    ("DELETE", _JOB + "/artifacts/{artifact_id}", _delete_artifact),
     ("GET", _JOB + "/artifacts/{artifact_id}/download", _download_artifact),
     ("GET", _BUILD + "/annotations", _list_annotations),
     ("GET", _JOB + "/annotations", _list_annotations),

@@ -1,4 +1,4 @@
-"""The REST API's list of a build's jobs, and running all again that failed, in the ecosystem's shapes."""
+"""The REST API's list of a build's jobs, running all again that failed, deleting logs; as the ecosystem has it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from starlette.responses import Response
 from pipeseal.controlplane.http.bodies import read_json
 from pipeseal.controlplane.http.paging import cut_page, link_header, page_links, read_page
 from pipeseal.controlplane.http.public import shown
+from pipeseal.controlplane.http.readers import name_of
 from pipeseal.controlplane.http.respond import render
 from pipeseal.controlplane.http.rest_bodies import RetryFailedBody
 from pipeseal.controlplane.http.rest_builds import find_build, read_flag, read_several
 from pipeseal.controlplane.http.shapes import build_shape, job_shape
-from pipeseal.controlplane.services import act_on_job
+from pipeseal.controlplane.services import act_on_job, deletions
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import pages
 from pipeseal.controlplane.store.database import Transaction
@@ -55,10 +56,17 @@ async def _retry_failed(plane: ControlPlane, request: Request) -> Response:
     return render({"retried_jobs_count": await act_on_job.retry_failed_jobs(plane, slug, number, wanted)})
 
 
+async def _delete_log(plane: ControlPlane, request: Request) -> Response:
+    slug, number, job_id = (request.path_params[name] for name in ("slug", "number", "job_id"))
+    await deletions.delete_log(plane, slug, number, job_id, by=name_of(request))
+    return Response(status_code=204)
+
+
 _BUILD = "/pipelines/{slug}/builds/{number:whole}"
 
 # Method, path below `/v2/organizations/{organization}`, handler.
 JOB_ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _BUILD + "/jobs", _list_jobs),
+    ("DELETE", _BUILD + "/jobs/{job_id}/log", _delete_log),
     ("POST", _BUILD + "/retry_failed_jobs", _retry_failed),
 )

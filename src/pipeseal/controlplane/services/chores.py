@@ -1,4 +1,5 @@
-"""What the server does by itself beside answering: builds it starts, notifications it sends, uploads it gives up.
+"""What the server does by itself beside answering: builds it starts, notifications it sends, uploads it gives up,
+bytes of what was deleted.
 
 Each chore looks into the database, so any server can do it and none has to; a message or the clock tells it when.
 """
@@ -10,7 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from pipeseal.controlplane.services.artifacts import forget_unfinished
-from pipeseal.controlplane.services.events import NOTIFICATIONS, TRIGGERS, wait_for
+from pipeseal.controlplane.services.deletions import remove_due
+from pipeseal.controlplane.services.events import NOTIFICATIONS, REMOVALS, TRIGGERS, wait_for
 from pipeseal.controlplane.services.notify import send_due
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.services.schedules import start_due
@@ -25,6 +27,7 @@ CHORES: tuple[tuple[str, Callable[[ControlPlane], Awaitable[None]]], ...] = (
     ("schedules", start_due),
     (NOTIFICATIONS, send_due),
     ("artifacts", forget_unfinished),
+    (REMOVALS, remove_due),
 )
 
 

@@ -78,6 +78,10 @@ TRIGGERS = "triggers"
 NOTIFICATIONS = "notifications"
 
 
+# Bytes of what was deleted are to be removed.
+REMOVALS = "removals"
+
+
 def build_topic(build_id: str) -> str:
     """The topic of a build: its state, or that of one of its jobs, changed."""
     return f"build/{build_id}"

@@ -69,6 +69,8 @@ def job_shape(plane: ControlPlane, row: Row, build_url: str, web_url: str) -> di
         "raw_log_url": f"{log}.txt",
         "log_bytes": row["log_bytes"],
         "log_missing_bytes": row["log_missing_bytes"],
+        "log_deleted_at": time_text(row["log_deleted_at"]),
+        "log_deleted_by": row["log_deleted_by"],
         "chunks_failed": row["chunks_failed"],
         "exit_status": row["exit_status"],
         "signal": row["signal"],

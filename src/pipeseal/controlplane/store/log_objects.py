@@ -79,6 +79,8 @@ class LogObjects:
             Unavailable: `server.store`; it is to be tried again.
         """
         size, packing, chunks = self._database.read_now(lambda tx: _load_closed(tx, job_id))
+        if packing == DONE:
+            return
         if packing == CHUNKS:
             with self._objects.open_writer(_packed_key(job_id)) as writer:
                 at, waiting = 0, bytearray()
@@ -90,10 +92,21 @@ class LogObjects:
                         writer.write(bytes(waiting))
                         waiting.clear()
                 writer.commit()
-            self._database.submit(lambda tx: _set_packing(tx, job_id, PACKED)).result()
+            if not self._database.submit(lambda tx: _set_packing(tx, job_id, PACKED)).result():
+                self._objects.delete(_packed_key(job_id))  # the log was deleted meanwhile
         for chunk in chunks:
             self._objects.delete(_chunk_key(job_id, chunk.start, chunk.end - chunk.start))
         self._database.submit(lambda tx: _forget_chunks(tx, job_id)).result()
+
+    def remove(self, job_id: str) -> None:
+        """Remove what there is of a deleted log, but for the rows of its chunks; nothing happens when there is none.
+
+        Raises:
+            Unavailable: `server.store`; it is to be tried again.
+        """
+        for chunk in self._database.read_now(lambda tx: _load_chunks(tx, job_id)):
+            self._objects.delete(_chunk_key(job_id, chunk.start, chunk.end - chunk.start))
+        self._objects.delete(_packed_key(job_id))
 
     def _read(self, job_id: str, start: int, end: int) -> bytes:
         data = bytearray()
@@ -156,16 +169,24 @@ def _load_closed(tx: Transaction, job_id: str) -> tuple[int, int, list[Interval]
     job = tx.one("SELECT log_packing, log_bytes FROM jobs WHERE id = :id AND finished_at IS NOT NULL", id=job_id)
     if job is None or job["log_packing"] is None:
         return 0, DONE, []
+    return job["log_bytes"], job["log_packing"], _load_chunks(tx, job_id)
+
+
+def _load_chunks(tx: Transaction, job_id: str) -> list[Interval]:
     rows = tx.all(
         "SELECT start_byte, size_bytes FROM log_chunks WHERE job_id = :id AND size_bytes > 0 ORDER BY start_byte",
         id=job_id,
     )
-    chunks = [Interval(row["start_byte"], row["start_byte"] + row["size_bytes"]) for row in rows]
-    return job["log_bytes"], job["log_packing"], chunks
+    return [Interval(row["start_byte"], row["start_byte"] + row["size_bytes"]) for row in rows]
 
 
-def _set_packing(tx: Transaction, job_id: str, packing: int) -> None:
-    tx.run("UPDATE jobs SET log_packing = :packing WHERE id = :id", packing=packing, id=job_id)
+def _set_packing(tx: Transaction, job_id: str, packing: int) -> int:
+    """Note how far packing is; says of how many logs, 0 when it was deleted meanwhile."""
+    return tx.run(
+        "UPDATE jobs SET log_packing = :packing WHERE id = :id AND log_deleted_at IS NULL",
+        packing=packing,
+        id=job_id,
+    )
 
 
 def _forget_chunks(tx: Transaction, job_id: str) -> None:

@@ -194,6 +194,29 @@ class LogStore:
         finally:
             os.close(descriptor)
 
+    def remove(self, job_id: str) -> None:
+        """Remove a log, durably; nothing happens when there is none.
+
+        Raises:
+            Unavailable: `server.store`.
+        """
+        path = self.path(job_id)
+        try:
+            path.unlink()
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Unavailable(
+                "server.store",
+                f"the server could not remove a log: {error.strerror}",
+                help="look at the disk of the server's data folder; the server tries again by itself",
+            ) from error
+
     def fill_holes(self, job_id: str, holes: list[Interval]) -> None:
         """Write a notice into each part that never came.
 

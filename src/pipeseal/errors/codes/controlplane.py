@@ -171,6 +171,13 @@ ROWS: tuple[Code, ...] = (
         "Look at the build.",
     ),
     Code(
+        "state.unfinished",
+        "still being written",
+        "Somebody deleted a log or an artifact that is still being written.",
+        ("the job runs", "the upload of the artifact is not over", "the job has not begun, and has no log"),
+        "Wait until the job has ended, or cancel it, and try again.",
+    ),
+    Code(
         "unblock.field",
         "answer that does not fit a field",
         "Somebody unblocked a block or input step, and an answer is missing or is not one its fields allow.",

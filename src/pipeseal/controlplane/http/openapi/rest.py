@@ -42,7 +42,7 @@ _JOBS = (
     Parameter("group_key", "The key of their group. `group_key[]` for several.", TEXT),
 )
 _LINK = "To the first, previous, next and last page (RFC 8288)."
-_STATE = (Parameter("state", "Which ones: new, finished or error.", TEXT),)
+_STATE = (Parameter("state", "Which ones: new, finished, error or deleted.", TEXT),)
 _STREAM = Parameter("wait", "Seconds for which the stream goes on; 0: what is there.", whole(MAX_STREAM_SECONDS))
 _RANGE = Parameter("Range", "Which bytes.", TEXT, header=True)
 _GONE = Answer("Done.")
@@ -180,6 +180,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
     f"GET {_JOB}/log": _get(
         "show_log", "A job's log; with `Accept: text/plain` or `text/html` as text.", shown.JobLog, (), parameters=()
     ),
+    f"DELETE {_JOB}/log": _change("delete_log", "Delete a job's log.", None, (409,)),
     f"GET {_JOB}/log.txt": _get(
         "show_log_text",
         "A job's log as text: all of it, a range of it, or what is there from `offset` on.",
@@ -237,6 +238,7 @@ _BELOW_ORGANIZATION: dict[str, Operation] = {
         _STATE,
     ),
     f"GET {_JOB}/artifacts/{{artifact_id}}": _get("show_artifact", "One artifact.", shown.BuildArtifact),
+    f"DELETE {_JOB}/artifacts/{{artifact_id}}": _change("delete_artifact", "Delete an artifact.", None, (409,)),
     f"GET {_JOB}/artifacts/{{artifact_id}}/download": _get(
         "find_download",
         "Where an artifact's bytes are.",

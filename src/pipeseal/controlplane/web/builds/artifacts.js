@@ -1,5 +1,5 @@
 // Files that jobs left behind.
-import { h, replace, size } from "../dom.js";
+import { h, moment, replace, size } from "../dom.js";
 import { ask } from "../api.js";
 import { jobName, jobPath } from "./names.js";
 
@@ -58,7 +58,7 @@ export async function drawArtifacts(element, build, { signal, job = null }) {
       h("td", null, size(artifact.file_size)),
       h("td", { class: "mono sum" }, artifact.sha256sum || "–"),
       !job && h("td", null, by ? h("a", { href: jobPath(build, by) }, jobName(by)) : ""),
-      h("td", null, isThere ? h("a", { class: "button", href: new URL(artifact.download_url).pathname, "aria-label": `Download ${artifact.path}` }, "Download") : `not there: ${artifact.state}`),
+      h("td", null, isThere ? h("a", { class: "button", href: new URL(artifact.download_url).pathname, "aria-label": `Download ${artifact.path}` }, "Download") : artifact.deleted_at ? ["deleted ", artifact.deleted_by && `by ${artifact.deleted_by}, `, moment(artifact.deleted_at)] : `not there: ${artifact.state}`),
     );
   }
 

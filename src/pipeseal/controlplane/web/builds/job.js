@@ -1,5 +1,5 @@
 // One job: its log, files, variables, times and trust.
-import { duration, h, replace } from "../dom.js";
+import { duration, h, moment, replace } from "../dom.js";
 import { ask, may } from "../api.js";
 import { state, stateOf, wordOf } from "../marks.js";
 import { drawLog } from "../log/view.js";
@@ -25,6 +25,12 @@ const SPEAKERS = {
   agent: "the agent's tags",
   server: "server",
 };
+
+/** What is told in the place of a log that somebody deleted. */
+function deletedLog(job) {
+  const by = job.log_deleted_by ? ` by ${job.log_deleted_by}` : "";
+  return h("p", { class: "empty" }, `This log was deleted${by}, `, moment(job.log_deleted_at), ".");
+}
 
 export class JobPanel {
   /**
@@ -98,7 +104,8 @@ export class JobPanel {
     if (job.type !== "script") return this.once("waiter", () => replace(this.body, h("p", { class: "empty" }, "Steps behind this one wait for those before it.")));
     // A log that is on the page goes on by itself; the rest is drawn again when the job has changed.
     if (this.tab === "") {
-      if (stateOf(job) === "refused") return this.once(`refused ${job.state}`, () => this.drawRefused(build, job));
+      if (stateOf(job) === "refused") return this.once(`refused ${job.state} ${job.log_deleted_at}`, () => this.drawRefused(build, job));
+      if (job.log_deleted_at) return this.once("deleted", () => replace(this.body, deletedLog(job)));
       if (!job.started_at && !job.log_bytes) return this.once(`waiting ${job.state}`, () => replace(this.body, h("p", { class: "empty" }, reasonOf(build, job) ?? "There is no log yet.")));
       return this.once("log", () => this.drawLogInto(this.body, job));
     }
@@ -145,6 +152,7 @@ export class JobPanel {
       if (this.signal.aborted) return;
       replace(place, h("p", { class: "notice bad" }, "An agent refused this job; nothing was run. ", job.refusal?.message ?? "", job.refusal && ` (${job.refusal.code}: pipeseal explain ${job.refusal.code})`));
     }
+    if (job.log_deleted_at) replace(log, deletedLog(job));
     if (job.log_bytes > 0) this.drawLogInto(log, job);
   }
 
