@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeseal.controlplane.store.log_objects import LogObjects
+from pipeseal.controlplane.store.log_objects import LogObjects, claim_packing
 from pipeseal.controlplane.store.objects import store_failed
 from tests.controlplane.job_side import announced, create, found_paths, path_of, search, send_form, upload
 from tests.controlplane.running import QUICK, FakeAgent, FakeJob, RunningServer, running_server, until
+from tests.controlplane.test_artifacts import MovableClock
 
 TEXT = b"a line\n" * 100
 
@@ -137,6 +139,28 @@ def test_an_artifact_is_deleted_and_stays_in_the_list(running: RunningServer) ->
     assert found_paths(job, "*") == ["kept.txt"]
 
 
+def test_of_many_deletions_at_once_one_counts(running: RunningServer) -> None:
+    job = take(running)
+    artifact = upload(job, "a.txt", b"a")
+    job.finish()
+    tokens = [
+        running.api.rest("POST", "/tokens", {"description": f"cleaner {number}"}).json["token"] for number in range(4)
+    ]
+    for path in (path_to(job), path_to(job, f"/artifacts/{artifact}")):
+
+        def delete(token: str, path: str = path) -> int:
+            full = f"/v2/organizations/local{path}"
+            return running.api.call("DELETE", full, authorization=f"Bearer {token}").status
+
+        with ThreadPoolExecutor(len(tokens)) as pool:
+            assert set(pool.map(delete, tokens)) == {204}
+    until_removed(running)
+    told = running.api.rest("GET", path_to(job, "")).json
+    assert told["log_deleted_by"] in {f"cleaner {number}" for number in range(4)}
+    assert running.api.rest("DELETE", path_to(job)).status == 204
+    assert running.api.rest("GET", path_to(job, "")).json == told
+
+
 @pytest.mark.parametrize("packs", ["never", "before", "meanwhile"])
 def test_nothing_of_a_log_is_left_in_an_object_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packs: str
@@ -171,6 +195,28 @@ def test_nothing_of_a_log_is_left_in_an_object_store(
         logs.pack(job.id)
         assert stored(running) == []
         assert running.api.rest("GET", path_to(job, "/log.txt")).body == b""
+
+
+def test_a_log_that_a_server_packs_is_left_to_it_for_a_while(tmp_path: Path) -> None:
+    clock = MovableClock()
+    with running_server(
+        tmp_path / "data", replace(QUICK, log_packing_delay=3600), clock=clock, object_store=str(tmp_path / "objects")
+    ) as running:
+        running.api.create_pipeline("steps: [{command: x}]")
+        running.api.create_build()
+        job = take(running)
+        job.finish()
+        now = running.plane.now()
+        claimed = running.plane.database.submit(
+            lambda tx: claim_packing(tx, finished_before=now + 1, now=now, until=now + 600_000_000)
+        ).result()
+        assert claimed == job.id
+        assert running.api.rest("DELETE", path_to(job)).status == 204
+        due = running.plane.database.read_now(lambda tx: tx.one("SELECT due_at FROM removals"))
+        assert due is not None and due["due_at"] == now + 600_000_000
+        assert running.api.rest("GET", path_to(job, "/log.txt")).body == b"", "nobody can read it meanwhile"
+        clock.ahead = 601.0
+        until_removed(running)
 
 
 def test_what_cannot_be_removed_is_removed_later_by_whichever_server(

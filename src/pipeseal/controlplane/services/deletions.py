@@ -43,8 +43,7 @@ async def delete_log(plane: ControlPlane, slug: str, number: int, job_id: str, *
             raise not_found("log of this kind of job")
         if JobState(job["state"]) not in RETRYABLE:
             raise MalformedInput("state.unfinished", f"the job is {job['state']}: its log is not closed")
-        if job["log_deleted_at"] is None:
-            removal_store.mark_log_deleted(tx, job, by=by, now=now)
+        removal_store.mark_log_deleted(tx, job_id, by=by, now=now)
         build_id = job["build_id"]
         tx.after_commit(lambda: _tell(plane, build_topic(build_id), log_topic(job_id), REMOVALS))
 
@@ -72,8 +71,7 @@ async def delete_artifact(
             raise not_found("such artifact")
         if row["state"] == "new":
             raise MalformedInput("state.unfinished", "the upload of this artifact is not over")
-        if row["deleted_at"] is None:
-            removal_store.mark_artifact_deleted(tx, artifact_id, by=by, now=now)
+        removal_store.mark_artifact_deleted(tx, artifact_id, by=by, now=now)
         build_id = job["build_id"]
         tx.after_commit(lambda: _tell(plane, build_topic(build_id), REMOVALS))
 

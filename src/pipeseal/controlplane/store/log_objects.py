@@ -192,6 +192,7 @@ def _set_packing(tx: Transaction, job_id: str, packing: int) -> int:
 def _forget_chunks(tx: Transaction, job_id: str) -> None:
     tx.run("DELETE FROM log_chunks WHERE job_id = :id", id=job_id)
     _set_packing(tx, job_id, DONE)
+    tx.run("UPDATE jobs SET log_packing_until = NULL WHERE id = :id", id=job_id)
 
 
 def has_unpacked(tx: Transaction, finished_before: int, now: int) -> bool:

@@ -6,44 +6,45 @@ from sqlite3 import Row
 from typing import Final
 
 from pipeseal.controlplane.store.database import Transaction
-from pipeseal.controlplane.store.log_objects import CHUNKS, PACKED
 
 LOG: Final = "log"
 ARTIFACT: Final = "artifact"
 
 
-def mark_log_deleted(tx: Transaction, job: Row, *, by: str, now: int) -> None:
-    """A closed log is deleted: it has no bytes any more, and nobody packs it.
+def mark_log_deleted(tx: Transaction, job_id: str, *, by: str, now: int) -> None:
+    """A closed log is deleted: it has no bytes any more, and nobody packs it. Nothing happens when it was before.
 
     Parameters:
-        job: its job, which has ended for good.
+        job_id: its job, which has ended for good.
         by: who deletes it, for people.
     """
-    tx.run(
+    marked = tx.one(
         "UPDATE jobs SET log_bytes = 0, log_missing_bytes = 0, log_packing = NULL, log_deleted_at = :now, "
-        "log_deleted_by = :by WHERE id = :id",
-        id=job["id"],
+        "log_deleted_by = :by WHERE id = :id AND log_deleted_at IS NULL RETURNING log_packing_until",
+        id=job_id,
         by=by,
         now=now,
     )
-    # A server may be packing it right now, and would put an object in place behind the one who removes them.
-    packing = job["log_packing"] in (CHUNKS, PACKED) and job["log_packing_until"] is not None
-    _insert(tx, LOG, job["id"], max(now, job["log_packing_until"]) if packing else now)
+    if marked is not None:
+        # A server may be packing it until then, and would put an object in place behind the one who removes them.
+        _insert(tx, LOG, job_id, max(now, marked["log_packing_until"] or now))
 
 
 def mark_artifact_deleted(tx: Transaction, artifact_id: str, *, by: str, now: int) -> None:
-    """An artifact is deleted.
+    """An artifact is deleted. Nothing happens when it was before.
 
     Parameters:
         by: who deletes it, for people.
     """
-    tx.run(
-        "UPDATE artifacts SET state = 'deleted', deleted_at = :now, deleted_by = :by WHERE id = :id",
+    marked = tx.run(
+        "UPDATE artifacts SET state = 'deleted', deleted_at = :now, deleted_by = :by "
+        "WHERE id = :id AND deleted_at IS NULL",
         id=artifact_id,
         by=by,
         now=now,
     )
-    _insert(tx, ARTIFACT, artifact_id, now)
+    if marked:
+        _insert(tx, ARTIFACT, artifact_id, now)
 
 
 def _insert(tx: Transaction, kind: str, removed_id: str, due_at: int) -> None:
