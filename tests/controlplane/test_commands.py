@@ -219,6 +219,21 @@ def test_a_log_is_printed_followed_and_given_raw(running: RunningServer, command
     assert several.output.count("two (") + several.output.count("y (") >= 2
 
 
+def test_a_log_that_was_deleted_is_told_apart_from_an_empty_one(running: RunningServer, command: Command) -> None:
+    running.api.create_pipeline("steps: [{command: x, key: one}]")
+    running.api.create_build()
+    job = FakeAgent(running.api).run(0)
+    assert command("build", "log", "1", "one", "--pipeline", "demo").stderr == ""
+    description = {"description": "clean\x1ber", "scopes": ["write_build_logs"]}
+    token = running.api.rest("POST", "/tokens", description).json["token"]
+    path = f"/v2/organizations/local/pipelines/demo/builds/1/jobs/{job.id}/log"
+    assert running.api.call("DELETE", path, authorization=f"Bearer {token}").status == 204
+    for more in ((), ("--raw",), ("--follow",)):
+        result = command("build", "log", "1", "one", "--pipeline", "demo", *more)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.startswith("This log was deleted by clean\\x1ber, 20")
+
+
 def test_the_log_of_a_running_job_is_followed_to_its_end(running: RunningServer, command: Command) -> None:
     running.api.create_pipeline("steps: [{command: x, key: one}]")
     running.api.create_build()

@@ -158,7 +158,14 @@ def build_log(client: RestClient, number: int, job: str, slug: str | None, follo
     """
     slug = _find_slug(client, slug)
     build = members(client.get("pipelines", slug, "builds", number, query=ALL_JOBS))
-    job_id = _find_job(items(build.get("jobs") or []), job)
+    jobs = items(build.get("jobs") or [])
+    job_id = _find_job(jobs, job)
+    deleted = next((one for one in jobs if one.get("id") == job_id and one.get("log_deleted_at")), None)
+    if deleted is not None:
+        # Beside the output, which is the log's bytes and nothing else.
+        by, at = text(deleted.get("log_deleted_by")), text(deleted.get("log_deleted_at"))
+        click.echo(f"This log was deleted{f' by {by}' if by else ''}, {at}.", err=True)
+        return
     path = ("pipelines", slug, "builds", number, "jobs", job_id, "log.txt")
     colours = sys.stdout.isatty()
     offset, rest = 0, b""
