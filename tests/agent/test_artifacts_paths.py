@@ -426,8 +426,15 @@ def test_no_answer_to_a_search_makes_a_command_fall_over(answer: object) -> None
         assert error.code == "api.answer"
 
 
-@given(st.binary(max_size=40))
-def test_bytes_that_are_no_json_are_malformed(body: bytes) -> None:
+def _is_list(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), list)
+    except ValueError:
+        return False
+
+
+@given(st.binary(max_size=40).filter(lambda body: not _is_list(body)))
+def test_bytes_that_are_no_answer_are_malformed(body: bytes) -> None:
     for read in (lambda: parse_found(body), lambda: parse_created(body, ["a"])):
         with pytest.raises(MalformedInput):
             read()

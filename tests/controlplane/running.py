@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -222,12 +223,15 @@ class ServerProcess:
             str(self.folder),
         ]
         command += ["--listen", f"127.0.0.1:{self._port}", "--sweep-interval", "0.1", *self.options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL, env=self.environment
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Listening on http://"), line
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, text=True, stderr=said, env=self.environment
+            )
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            if not line.startswith("Listening on http://"):
+                said.seek(0)
+                raise AssertionError(f"the server did not start, status {self.process.wait()}: {line}{said.read()}")
         url = line.split()[-1]
         self._port = int(url.rpartition(":")[2])
         self._release_port()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -42,6 +41,7 @@ from tests.controlplane.running import (
     server_process,
     until,
 )
+from tests.loops import run_coroutine
 
 PART = 1000
 SETTINGS = replace(
@@ -478,7 +478,7 @@ def test_a_form_is_read_the_same_however_it_is_cut(data: bytes, cuts: list[int])
     body, _ = form(data, boundary="b")
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     pieces = [body[start:end] for start, end in pairwise(places)]
-    assert asyncio.run(_read(pieces, b"b", "file")) == data
+    assert run_coroutine(_read(pieces, b"b", "file")) == data
 
 
 @given(body=st.binary(max_size=200), end=st.integers(0, 250))
@@ -486,7 +486,7 @@ def test_no_form_makes_the_reader_fall_over(body: bytes, end: int) -> None:
     whole, _ = form(body, boundary="b")
     for text in (body, b"--b\r\n" + body, whole[:end]):
         try:
-            asyncio.run(_read([text], b"b", "file"))
+            run_coroutine(_read([text], b"b", "file"))
         except MalformedInput as error:
             assert error.code == "request.malformed"
 

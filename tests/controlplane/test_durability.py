@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import sqlite3
 import threading
@@ -30,6 +29,7 @@ from tests.controlplane.running import (
     running_server,
     server_process,
 )
+from tests.loops import run_coroutine
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ def test_an_agent_that_died_with_the_server_is_noticed_later(tmp_path: Path) -> 
 
 
 def test_a_stopped_server_ends_promptly_while_pings_are_held(tmp_path: Path) -> None:
-    with server_process(tmp_path / "data", "--ping-hold", "600") as server:
+    with server_process(tmp_path / "data", "--ping-hold", "50") as server:
         api = server.start()
         agents = [FakeAgent(api) for _ in range(5)]
 
@@ -289,7 +289,7 @@ def test_what_comes_before_a_write_comes_before_it_or_nothing_is_written(databas
         set_value(tx, "third", "x")
         raise MalformedInput("request.malformed", "no")
 
-    asyncio.run(write())
+    run_coroutine(write())
     assert get_values(database) == {"first": "['prepared']"}
 
 

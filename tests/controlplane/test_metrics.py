@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeseal.controlplane.services.metrics import CONTENT_TYPE, _family
 from pipeseal.errors.codes import CODES
 from tests.controlplane.running import QUICK, FakeAgent, RunningServer, running_server
+from tests.loops import run_coroutine
 
 STEPS = """
 steps:
@@ -81,7 +82,7 @@ def test_labels_tell_nothing_that_is_private(running: RunningServer) -> None:
     running.api.create_pipeline(STEPS.replace("SLUG", 'odd\\"q'), "private-slug")
     running.api.create_build("private-slug", branch="private-branch", message="private-message")
     read(running)
-    text = asyncio.run(_text(running))
+    text = run_coroutine(_text(running))
     assert "private" not in text
     assert 'queue="odd\\"q"' in text
 

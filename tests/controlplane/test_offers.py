@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeseal.controlplane.domain.agents import Rules, Tags, matches
 from pipeseal.controlplane.services.dispatch import SUPERSEDED, Dispatcher, Session
 from pipeseal.controlplane.store.jobs import ReadyJob
+from tests.loops import run_coroutine
 
 QUEUES = ["a", "b"]
 
@@ -38,7 +39,7 @@ ACTIONS = st.lists(
 @given(ACTIONS)
 @settings(deadline=None)
 def test_no_job_is_lost_and_none_is_offered_twice(actions: list[tuple[str, int, str, int]]) -> None:
-    asyncio.run(play(actions))
+    run_coroutine(play(actions))
 
 
 async def play(actions: list[tuple[str, int, str, int]]) -> None:
@@ -127,4 +128,4 @@ def test_jobs_are_taken_in_their_order(jobs: list[tuple[int, str]]) -> None:
             assert taken == expected
         dispatcher.close()
 
-    asyncio.run(run())
+    run_coroutine(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import sqlite3
@@ -35,6 +34,7 @@ from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput
 from pipeseal.pipeline.commandstep import parse_command_step
 from pipeseal.pipeline.matrix import interpolate_matrix
+from tests.loops import run_coroutine
 
 TEXT = st.text(max_size=12)
 JSON = st.recursive(
@@ -124,7 +124,7 @@ def open_server() -> Iterator[ControlPlane]:
             for slug in ("demo", "child"):
                 steps = "steps: [{command: c, concurrency: 1, concurrency_group: g}]"
                 url = "https://git.example.test/r.git"
-                asyncio.run(create_pipeline(opened, name=slug, repository=url, configuration=steps))
+                run_coroutine(create_pipeline(opened, name=slug, repository=url, configuration=steps))
             yield opened
         finally:
             opened.close()
@@ -180,12 +180,12 @@ def test_any_build_runs_to_its_end_and_every_job_ends_once(many: list[list[Any]]
 def run_all(plane: ControlPlane, many: list[list[Any]], chance: random.Random) -> None:
     for steps in many:
         try:
-            asyncio.run(update_pipeline(plane, "demo", {"configuration": json.dumps({"steps": steps})}))
-            asyncio.run(create_build(plane, "demo", NewBuild(message="x")))
+            run_coroutine(update_pipeline(plane, "demo", {"configuration": json.dumps({"steps": steps})}))
+            run_coroutine(create_build(plane, "demo", NewBuild(message="x")))
         except MalformedInput as error:
             assert error.code == "upload.cycle"
     for _ in range(400):
-        asyncio.run(trigger_builds(plane))
+        run_coroutine(trigger_builds(plane))
         jobs = open_jobs(plane)
         check_limits(jobs)
         ready = [job for job in jobs if job["state"] == JobState.SCHEDULED and job["kind"] == "script"]
@@ -194,9 +194,9 @@ def run_all(plane: ControlPlane, many: list[list[Any]], chance: random.Random) -
             break
         job = chance.choice(ready + blocked)
         if chance.random() < 0.03:
-            asyncio.run(cancel_build(plane, job["slug"], job["number"]))
+            run_coroutine(cancel_build(plane, job["slug"], job["number"]))
         elif job["state"] == JobState.BLOCKED:
-            asyncio.run(unblock_job(plane, job["slug"], job["number"], job["id"], {}))
+            run_coroutine(unblock_job(plane, job["slug"], job["number"], job["id"], {}))
         else:
             run_one(plane, job["id"], chance)
     assert [dict(job) for job in open_jobs(plane)] == [], "nothing is left that could not end"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeseal.controlplane.http.tracing import TracedRequests
 from pipeseal.tracing.spans import SpanKind
 from tests.agentapi.test_traceparent import BAD, GOOD
+from tests.loops import run_coroutine
 from tests.tracing.recorder import Recorder
 
 SECRET = "swordfish-swordfish"
@@ -59,7 +60,7 @@ def ask(
             drop,
         )
 
-    asyncio.run(go())
+    run_coroutine(go())
 
 
 def parent(text: str) -> list[tuple[bytes, bytes]]:
