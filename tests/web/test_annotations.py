@@ -131,6 +131,7 @@ def test_markdown_is_drawn_in_a_frame_that_says_who_wrote_it(stage: Stage) -> No
     stage.api.rest("POST", f"/pipelines{path.removeprefix('/local')}", {"body": "by hand", "context": "other"})
     with stage.owner() as owner:
         page = owner.visit(path)
+        expect(page.locator(".annotation")).to_have_count(2)
         first, second = page.locator(".annotation").all()
         expect(first.locator(".annotation-by")).to_contain_text("error tests: written by job writer, the server says")
         expect(second.locator(".annotation-by")).to_contain_text("written by a job of this build, or through the API")
@@ -157,6 +158,7 @@ def test_frame_follows_the_theme_and_is_as_high_as_its_text(stage: Stage) -> Non
         ground = "getComputedStyle(document.body).backgroundColor"
         assert frame_of(page).evaluate(ground) == "rgb(255, 255, 255)"
         assert frame_of(page).evaluate("document.documentElement.scrollHeight <= innerHeight")
+        expect(page.locator("iframe")).to_have_count(2)
         heights = page.locator("iframe").evaluate_all("(frames) => frames.map((frame) => frame.clientHeight)")
         assert heights[0] < 80 < heights[1] == 760
         page.get_by_role("button", name="Theme").click()

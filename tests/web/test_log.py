@@ -251,11 +251,11 @@ def test_times_wrap_and_errors(stage: Stage) -> None:
         for name, times in wanted.items():
             page.keyboard.press("t")
             expect(page.get_by_label("Times").locator("option:checked")).to_have_text(name)
-            assert page.evaluate(shown) == times
-        wide = "(box) => box.scrollWidth > box.clientWidth"
-        assert page.locator(".log-box").evaluate(wide)
+            wait_until(page, f"JSON.stringify({shown}) === JSON.stringify({times!r})")
+        wide = "((box) => box.scrollWidth > box.clientWidth)(document.querySelector('.log-box'))"
+        wait_until(page, wide)
         page.keyboard.press("w")
-        assert not page.locator(".log-box").evaluate(wide)
+        wait_until(page, f"!{wide}")
         page.keyboard.press("f")
         expect(page.locator(".l.on")).to_have_text(["ERROR: b"])
         page.keyboard.press("z")

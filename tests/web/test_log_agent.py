@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.controlplane.running import FakeAgent
-from tests.web.build_stage import Stage, check_accessible, open_stage
+from tests.web.build_stage import Stage, check_accessible, open_stage, wait_until
 from tests.web.trust_scene import Reader, sign_in, trust_scene
 
 pytestmark = pytest.mark.peer("chromium")
@@ -28,8 +28,7 @@ def test_log_of_a_real_agent(tmp_path: Path, browser: Browser) -> None:
             "aria-expanded", "false"
         )
         page.get_by_label("Times").select_option("utc")
-        stamps = page.locator(".l:visible").evaluate_all("(lines) => lines.map((line) => line.dataset.t)")
-        assert all(len(stamp) == 12 for stamp in stamps), stamps
+        wait_until(page, "[...document.querySelectorAll('.l')].every((line) => line.dataset.t?.length === 12)")
         page = reader.visit(scene.path)
         expect(page.get_by_role("heading", level=1)).to_contain_text("passed")
         for name in ("Lint", "Test alpine", "Test debian"):
