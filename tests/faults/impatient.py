@@ -1,4 +1,4 @@
-"""The command `pipeseal` with short pauses between the attempts of a call: a program for tests to run.
+"""The command `pipeseal` with short pauses (of PAUSE seconds) between the attempts of a call: a program for tests.
 
     python impatient.py agent start ...
     python impatient.py each 'meta-data set a b' 'annotate text'
@@ -8,6 +8,7 @@ Which failures are tried again, and how often, is as it is.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 
@@ -17,7 +18,7 @@ def shorten_pauses() -> None:
     from pipeseal.agent import job_client, retries
     from pipeseal.agent.artifacts import upload
 
-    quick = retries.constant(0.02)
+    quick = retries.constant(float(os.environ.get("PAUSE", "0.02")))
     for table in (retries.RETRIES, job_client.RETRIES):
         table.update({name: retry._replace(delay=quick, jitter_seconds=0.0) for name, retry in table.items()})
     upload.SEND_RETRY = upload.SEND_RETRY._replace(delay=quick)
