@@ -52,7 +52,7 @@ async def unblock_job(
     now = plane.now()
 
     def change(tx: Transaction) -> None:
-        build, job = _find_job(tx, slug, number, job_id)
+        build, job = find_job_in_build(tx, slug, number, job_id)
         if job["state"] != JobState.BLOCKED:
             raise MalformedInput("state.not_blocked", f"the job is {job['state']}, not blocked")
         step = tx.one("SELECT content FROM steps WHERE id = :id", id=job["step_id"])
@@ -92,7 +92,7 @@ async def retry_job(plane: ControlPlane, slug: str, number: int, job_id: str) ->
     new_id = plane.new_id()
 
     def change(tx: Transaction) -> str:
-        build, job = _find_job(tx, slug, number, job_id)
+        build, job = find_job_in_build(tx, slug, number, job_id)
         refusal = _retry_refusal(tx, job)
         if refusal:
             raise MalformedInput("state.not_retryable", refusal)
@@ -166,7 +166,12 @@ def _run_again(tx: Transaction, plane: ControlPlane, build: Row, again: dict[str
     advance_build(tx, plane, build["id"], now=now)
 
 
-def _find_job(tx: Transaction, slug: str, number: int, job_id: str) -> tuple[Row, Row]:
+def find_job_in_build(tx: Transaction, slug: str, number: int, job_id: str) -> tuple[Row, Row]:
+    """A build and a job of it.
+
+    Raises:
+        MalformedInput: `request.not_found`.
+    """
     build = build_store.find_build(tx, slug, number)
     job = job_store.find_job(tx, job_id) if UUID.fullmatch(job_id) else None
     if build is None or job is None or job["build_id"] != build["id"]:

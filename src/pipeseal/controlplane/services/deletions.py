@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from sqlite3 import Row
 
 from pipeseal.controlplane.domain.identifiers import UUID
 from pipeseal.controlplane.domain.job import RETRYABLE, JobState
+from pipeseal.controlplane.services.act_on_job import find_job_in_build
 from pipeseal.controlplane.services.artifact_bytes import forget_all
 from pipeseal.controlplane.services.authenticate import not_found
 from pipeseal.controlplane.services.events import REMOVALS, build_topic, log_topic
 from pipeseal.controlplane.services.plane import ControlPlane
 from pipeseal.controlplane.store import artifacts as artifact_store
-from pipeseal.controlplane.store import builds as build_store
-from pipeseal.controlplane.store import jobs as job_store
 from pipeseal.controlplane.store import removals as removal_store
 from pipeseal.controlplane.store.database import Transaction
 from pipeseal.errors import MalformedInput, Unavailable
@@ -38,7 +36,7 @@ async def delete_log(plane: ControlPlane, slug: str, number: int, job_id: str, *
     now = plane.now()
 
     def change(tx: Transaction) -> None:
-        job = _find_job(tx, slug, number, job_id)
+        _, job = find_job_in_build(tx, slug, number, job_id)
         if job["kind"] != "script":
             raise not_found("log of this kind of job")
         if JobState(job["state"]) not in RETRYABLE:
@@ -65,7 +63,7 @@ async def delete_artifact(
     now = plane.now()
 
     def change(tx: Transaction) -> None:
-        job = _find_job(tx, slug, number, job_id)
+        _, job = find_job_in_build(tx, slug, number, job_id)
         row = artifact_store.find_artifact(tx, artifact_id) if UUID.fullmatch(artifact_id) else None
         if row is None or row["job_id"] != job["id"]:
             raise not_found("such artifact")
@@ -76,14 +74,6 @@ async def delete_artifact(
         tx.after_commit(lambda: _tell(plane, build_topic(build_id), REMOVALS))
 
     await plane.database.write(change)
-
-
-def _find_job(tx: Transaction, slug: str, number: int, job_id: str) -> Row:
-    build = build_store.find_build(tx, slug, number)
-    job = job_store.find_job(tx, job_id) if UUID.fullmatch(job_id) else None
-    if build is None or job is None or job["build_id"] != build["id"]:
-        raise not_found("such job")
-    return job
 
 
 def _tell(plane: ControlPlane, *topics: str) -> None:
