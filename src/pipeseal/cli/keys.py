@@ -92,6 +92,20 @@ def keys_list(directory: Path | None, keys: Path | None, policy: Path | None, ou
         )
 
 
+def _find_key(found: VerificationKeys, key_id: str, keys_file: Path) -> Jwk:
+    """The key of an id, among those of a file."""
+    from pipeseal.errors import ConfigurationError
+
+    key = next((key for key in found if key.kid == key_id), None)
+    if key is None:
+        raise ConfigurationError(
+            "key.not_found",
+            f"there is no key {key_id!r} in {keys_file}",
+            help=f"the file holds: {', '.join(key.kid or '' for key in found)}",
+        )
+    return key
+
+
 def _row(key: Jwk, policy: Policy, now: float) -> dict[str, str]:
     from pipeseal.signing.keys.digits import comparison_digits
 
@@ -153,17 +167,11 @@ def keys_show(key_id: str, directory: Path | None, keys: Path | None, policy: Pa
     """
     import time
 
-    from pipeseal.errors import ConfigurationError, escape_control
+    from pipeseal.errors import escape_control
 
     keys_file, policy_file = _find(directory, keys, policy)
     found, said = _read(keys_file, policy_file)
-    key = next((key for key in found if key.kid == key_id), None)
-    if key is None:
-        raise ConfigurationError(
-            "key.not_found",
-            f"there is no key {key_id!r} in {keys_file}",
-            help=f"the file holds: {', '.join(key.kid or '' for key in found)}",
-        )
+    key = _find_key(found, key_id, keys_file)
     row = _row(key, said, time.time())
     lines = {
         "key id": row["key id"],
@@ -297,13 +305,7 @@ def keys_rotate(
     seconds = parse_validity(overlap)
     keys_file, policy_file = _find(directory, keys, policy)
     found, said = _read(keys_file, policy_file)
-    old = next((key for key in found if key.kid == key_id), None)
-    if old is None:
-        raise ConfigurationError(
-            "key.not_found",
-            f"there is no key {key_id!r} in {keys_file}",
-            help=f"the file holds: {', '.join(key.kid or '' for key in found)}",
-        )
+    old = _find_key(found, key_id, keys_file)
     record = said.keys.get(key_id)
     if record is not None and record.revoked:
         raise ConfigurationError(
