@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import struct
-import subprocess
 import termios
 import threading
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeseal.agent.guardian import Guardian
-from pipeseal.agent.terminal import Started, start_on_terminal
+from pipeseal.agent.terminal import Started, start_on_terminal, start_with_output
 
 READ_BYTES = 65_536
 ROWS, COLUMNS = 100, 160
@@ -167,29 +166,20 @@ def run_process(
     Raises:
         OSError: it could not be started.
     """
-    if terminal:
-        ours, theirs = os.openpty()
-        try:
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    try:
+        command = [_find_program(arguments[0], environment, directory), *arguments[1:]]
+        process: Started
+        if terminal:
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-            program = _find_program(arguments[0], environment, directory)
-            process: Started = start_on_terminal(
-                [program, *arguments[1:]], environment=environment, directory=directory, terminal=theirs
-            )
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-    else:
-        ours, theirs = os.pipe()
-        try:
-            program = _find_program(arguments[0], environment, directory)
-            process = _start([program, *arguments[1:]], environment, directory, theirs)
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
+            process = start_on_terminal(command, environment=environment, directory=directory, terminal=theirs)
+        else:
+            process = start_with_output(command, environment=environment, directory=directory, output=theirs)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
     try:
         return _follow(process, ours, output, cancellation, timeout_seconds)
     finally:
@@ -207,20 +197,6 @@ def _find_program(name: str, environment: Mapping[str, str], directory: Path) ->
         if os.access(candidate, os.X_OK) and candidate.is_file():
             return str(candidate)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-
-def _start(
-    arguments: Sequence[str], environment: Mapping[str, str], directory: Path, theirs: int
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-        cwd=directory,
-        start_new_session=True,
-    )
 
 
 class _Overtime:

@@ -1,4 +1,4 @@
-"""Starting a process on a terminal of its own: in one call of the C library, where that can do it, else by a shell.
+"""Starting processes of jobs: on a terminal, in one call of the C library where that can do it, or with an output alone.
 
 A process gets a controlling terminal by opening one when it leads a session and has none (POSIX.1-2017 11.1.3), which
 has to happen between its birth and its program's start. `subprocess` does nothing there without running Python in
@@ -70,8 +70,33 @@ def start_on_terminal(
     """
     library = find_library()
     if library is None:
-        return _start_by_shell(arguments, environment, directory, terminal)
+        by_shell = ["/bin/sh", "-c", _TAKE_TERMINAL, os.ttyname(terminal), *arguments]
+        return start_with_output(by_shell, environment=environment, directory=directory, output=terminal)
     return _Spawned(_spawn(library, arguments, environment, directory, os.ttyname(terminal)))
+
+
+def start_with_output(
+    arguments: Sequence[str], *, environment: Mapping[str, str], directory: Path, output: int
+) -> Started:
+    """Start a program in a session of its own that reads nothing and writes all it has to say to one descriptor.
+
+    Parameters:
+        arguments, environment, directory: as in `start_on_terminal`.
+        output: the descriptor, which stays open here.
+
+    Raises:
+        OSError: it could not be started.
+        ValueError: a NUL byte in an argument or a variable.
+    """
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        cwd=directory,
+        start_new_session=True,
+    )
 
 
 @cache
@@ -148,17 +173,3 @@ def _check(code: int, what: str) -> None:
     """Raise what a call of this family says with its return value, an error number."""
     if code:
         raise OSError(code, os.strerror(code), what)
-
-
-def _start_by_shell(
-    arguments: Sequence[str], environment: Mapping[str, str], directory: Path, terminal: int
-) -> Started:
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _TAKE_TERMINAL, os.ttyname(terminal), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-        cwd=directory,
-        start_new_session=True,
-    )
