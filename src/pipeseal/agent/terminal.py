@@ -1,4 +1,4 @@
-"""Starting processes of jobs: on a terminal, in one call of the C library where that can do it, or with an output alone.
+"""Starting processes of jobs: on a terminal, in one call of the C library where it can do that, or with an output.
 
 A process gets a controlling terminal by opening one when it leads a session and has none (POSIX.1-2017 11.1.3), which
 has to happen between its birth and its program's start. `subprocess` does nothing there without running Python in
